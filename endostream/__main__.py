@@ -1,0 +1,7 @@
+"""`python -m endostream` is the same as `endostream`."""
+
+import sys
+
+from endostream.cli import main
+
+sys.exit(main())

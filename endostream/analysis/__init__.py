@@ -1,0 +1,1 @@
+"""From frames and network outputs to analyses and findings: numpy only, no threads, no engines."""

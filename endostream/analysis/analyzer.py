@@ -1,0 +1,219 @@
+"""A frame in, an analysis out: one decision whether to segment, one smoothed state that everything acts on.
+
+Owns the order of classification, smoothing, gate, heat map and mask. Starts no threads, imports no engine:
+it takes the networks as protocols. Must not know sources, sinks or sessions.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from endostream.analysis.networks import Answer, Networks
+from endostream.analysis.smoothing import PUBLISHED_ALPHA, Smoother, softmax
+from endostream.analysis.visibility import VisibilityRules, judge
+from endostream.types import Analysis, FloatArray, Frame, MaskArray, Prediction
+
+WAIT_FOR_MASK_S = 0.04
+KEEP_MASK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzerRules:
+    """What the pack and the settings ask of an analysis."""
+
+    background: tuple[str, ...] = ()
+    """Labels that mean nothing was found."""
+    gate: Mapping[str, float] | None = None
+    """Label to threshold on the smoothed score; None segments every frame."""
+    mask_threshold: float = 0.5
+    """Probability over which a pixel belongs to the mask."""
+    smoothing_s: float = 0.561
+    """Time constant in seconds."""
+    heatmap: bool = True
+    """Compute the class map."""
+    published: bool = False
+    """The predecessor's rules: fixed smoothing weight, raw gate and map, nearest-neighbour mask."""
+    published_gate: str = "polyps"
+    """The raw label that opens the gate in `published`."""
+    independent: bool = False
+    """Pictures without a common time line: no smoothing, and neither gate nor blindness stops a mask."""
+    paced: bool = False
+    """Frames come at their own pace: a slow mask may belong to an earlier frame, and says so."""
+    visibility: VisibilityRules = field(default_factory=VisibilityRules)
+    """When a frame cannot be judged."""
+
+
+def class_map(maps: FloatArray, index: int, published: bool = False) -> FloatArray:
+    """The rectified class map float32[gh, gw] of one class, min-max normalised to 0..1; a flat map gives zeros.
+
+    Equal to Grad-CAM at the final norm, because the head reads nothing else (see `docs/design.md`); `published`
+    divides twice with the predecessor's small constants.
+    """
+    cam = np.maximum(maps[index], 0.0).astype(np.float32)
+    cam = cam - cam.min()
+    if published:
+        cam = cam / (cam.max() + np.float32(1e-6))
+        return np.asarray((cam - cam.min()) / (cam.max() - cam.min() + np.float32(1e-8)), np.float32)
+    top = cam.max()
+    return np.asarray(cam / top if top > 0.0 else cam, np.float32)
+
+
+def mask_at(logits: FloatArray, size: tuple[int, int], threshold: float, published: bool = False) -> MaskArray:
+    """The mask bool[H, W] for a source of `size` (width, height) from logits float32[h, w]."""
+    if published:
+        small = (1.0 / (1.0 + np.exp(-logits)) > 0.5).astype(np.uint8)
+        return cv2.resize(small, size, interpolation=cv2.INTER_NEAREST).astype(bool)
+    bound = math.log(threshold / (1.0 - threshold))
+    return np.asarray(cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR) > bound)
+
+
+class Analyzer:
+    """Runs the networks of a pack over frames given in stream order.
+
+    Parameters
+    ----------
+    networks
+        The lanes; the first classifier acts.
+    rules
+        What the pack and the settings ask for.
+    """
+
+    def __init__(self, networks: Networks, rules: AnalyzerRules) -> None:
+        self._networks = networks
+        self._rules = rules
+        weight = PUBLISHED_ALPHA if rules.published else None
+        tau = 0.0 if rules.independent else rules.smoothing_s
+        self._smoothers = [Smoother(tau, weight) for _ in networks.classifiers]
+        self._epoch = 0
+        self._asked: dict[int, Frame] = {}
+        self._mask: tuple[Frame, MaskArray] | None = None
+        self._segment_s = 0.0
+
+    def analyse(self, frame: Frame) -> Analysis:
+        """The analysis of one frame; waits for the classifiers, and for the mask unless the source is paced.
+
+        Raises `RunError` when a network fails.
+        """
+        began = time.perf_counter()
+        took: dict[str, float] = {}
+        if frame.epoch != self._epoch:
+            self.reset(frame.epoch)
+        rules = self._rules
+        for lane in self._networks.classifiers:
+            lane.submit(frame.index, frame.image)
+        early = self._networks.segmenter is not None and not rules.paced and self._always
+        if early:
+            self._ask(frame)
+        reason = None if rules.published else judge(frame.image, rules.visibility)
+        visible = reason is None
+        answers = [lane.poll(wait=True)[-1] for lane in self._networks.classifiers]
+        predictions = tuple(self._predict(i, a, frame, visible) for i, a in enumerate(answers))
+        for answer in answers:
+            for stage, seconds in answer.took.items():
+                name = "classify" if stage == "infer" else stage
+                took[name] = took.get(name, 0.0) + seconds
+        heatmap = None
+        if rules.heatmap and answers and answers[0].maps is not None:
+            start = time.perf_counter()
+            heatmap = self._heatmap(predictions[0], answers[0].maps)
+            took["heatmap"] = time.perf_counter() - start
+        wanted = self._wanted(predictions, visible)
+        segmented, mask, mask_time = self._segment(frame, wanted, early, took)
+        took["total"] = time.perf_counter() - began
+        return Analysis(
+            frame=frame,
+            predictions=predictions,
+            heatmap=heatmap,
+            mask=mask,
+            mask_source=None if mask is None else "network",
+            mask_time=mask_time,
+            segmented=segmented,
+            visible=visible,
+            reason=reason,
+            took=took,
+        )
+
+    def reset(self, epoch: int = 0) -> None:
+        """Forget the past: a seek, a reconnect, a new source."""
+        self._epoch = epoch
+        self._mask = None
+        for smoother in self._smoothers:
+            smoother.reset()
+
+    @property
+    def _always(self) -> bool:
+        return self._rules.independent or (self._rules.gate is None and not self._rules.published)
+
+    def _predict(self, index: int, answer: Answer, frame: Frame, visible: bool) -> Prediction:
+        lane = self._networks.classifiers[index]
+        raw = softmax(answer.logits)
+        if self._rules.independent:
+            scores = raw
+        else:
+            scores = self._smoothers[index].update(frame.time, raw, visible)
+        return Prediction(lane.name, lane.labels, scores, raw)
+
+    def _heatmap(self, acting: Prediction, maps: FloatArray) -> FloatArray:
+        scores = acting.raw if self._rules.published else acting.scores
+        return class_map(maps, int(np.argmax(scores)), self._rules.published)
+
+    def _wanted(self, predictions: tuple[Prediction, ...], visible: bool) -> bool:
+        rules = self._rules
+        if self._networks.segmenter is None:
+            return False
+        if rules.published:
+            return bool(predictions) and predictions[0].raw_label == rules.published_gate
+        if rules.independent:
+            return True
+        if not visible:
+            return False
+        if rules.gate is None or not predictions:
+            return True
+        acting = predictions[0]
+        scores = dict(zip(acting.labels, acting.scores, strict=True))
+        return any(scores.get(label, 0.0) >= bound for label, bound in rules.gate.items())
+
+    def _ask(self, frame: Frame) -> None:
+        lane = self._networks.segmenter
+        assert lane is not None
+        lane.submit(frame.index, frame.image)
+        self._asked[frame.index] = frame
+
+    def _segment(
+        self, frame: Frame, wanted: bool, early: bool, took: dict[str, float]
+    ) -> tuple[bool, MaskArray | None, float | None]:
+        lane = self._networks.segmenter
+        if lane is None:
+            return False, None, None
+        if wanted and not early and (not self._rules.paced or lane.pending == 0):
+            self._ask(frame)
+        wait = not self._rules.paced or (wanted and self._segment_s <= WAIT_FOR_MASK_S)
+        for answer in lane.poll(wait=wait):
+            self._receive(answer, took)
+        if not wanted:
+            self._mask = None
+            return False, None, None
+        if self._mask is None or frame.time - self._mask[0].time > KEEP_MASK_S:
+            return False, None, None
+        source, mask = self._mask
+        if mask.shape != frame.image.shape[:2]:
+            return False, None, None
+        return source.index == frame.index, mask, source.time
+
+    def _receive(self, answer: Answer, took: dict[str, float]) -> None:
+        frame = self._asked.pop(answer.key)
+        start = time.perf_counter()
+        height, width = frame.image.shape[:2]
+        mask = mask_at(answer.logits, (width, height), self._rules.mask_threshold, self._rules.published)
+        mask.setflags(write=False)
+        seconds = sum(answer.took.values())
+        self._segment_s = seconds if self._segment_s == 0.0 else 0.8 * self._segment_s + 0.2 * seconds
+        took["segment"] = took.get("segment", 0.0) + seconds + (time.perf_counter() - start)
+        if frame.epoch == self._epoch:
+            self._mask = (frame, mask)

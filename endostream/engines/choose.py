@@ -1,0 +1,201 @@
+"""From a pack and a wish to running networks: which engine, device and precision.
+
+Owns the choice and the set of lanes. Must not know how an engine works inside; torch and OpenVINO are
+imported only once the choice is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from endostream.engines import openvino_engine, torch_engine
+from endostream.engines.lane import NetworkLane
+from endostream.engines.threads import inference_threads, settle_threads
+from endostream.engines.wish import Runner, Say, Wish
+from endostream.errors import InputError
+from endostream.packs import ModelSpec, Pack, verify_pack
+
+__all__ = ["Choice", "PackNetworks", "choose", "open_networks"]
+
+OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("torch", "cuda"): ("fp16", "bf16", "fp32"),
+    ("torch", "cpu"): ("fp32", "bf16"),
+    ("openvino", "cpu"): ("bf16", "fp32"),
+}
+"""What an engine computes in on a device; `auto` takes the first that the machine can do well."""
+RANDOM_SEED = 20
+"""Seed of random weights: with it two benchmarks run the same networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What runs the networks."""
+
+    engine: str
+    """`torch` or `openvino`."""
+    device: str
+    """`cpu` or `cuda`."""
+    precision: str
+    """`fp32`, `bf16` or `fp16`."""
+
+
+def choose(
+    engine: str = "auto", device: str = "auto", precision: str = "auto", protocol: str = "pack"
+) -> Choice:
+    """What to run on this machine for a wish of which any part may be `auto`.
+
+    CUDA where there is one (fp16), else OpenVINO on the processor (bf16 where it has it, else fp32), else
+    torch on the processor. The protocol `published` defaults to fp32.
+
+    Raises
+    ------
+    InputError
+        When the machine or the product cannot do what was asked for.
+    """
+    _known("engine", engine, ("auto", "torch", "openvino"))
+    _known("device", device, ("auto", "cpu", "cuda"))
+    _known("precision", precision, ("auto", "fp32", "bf16", "fp16", "int8"))
+    _known("protocol", protocol, ("pack", "published"))
+    if precision == "int8":
+        raise InputError("int8 is not offered by this pack; use --precision bf16 or fp32")
+    if engine == "openvino" and device == "cuda":
+        raise InputError("OpenVINO runs on the CPU only; use --engine torch with --device cuda")
+    if device == "auto":
+        device = "cuda" if engine != "openvino" and torch_engine.has_cuda() else "cpu"
+    elif device == "cuda" and not torch_engine.has_cuda():
+        raise InputError(
+            "no CUDA device was found; use --device cpu, or install the driver and a CUDA build of torch"
+        )
+    if engine == "auto":
+        engine = "openvino" if device == "cpu" and openvino_engine.available() else "torch"
+    elif engine == "openvino" and not openvino_engine.available():
+        raise InputError("OpenVINO is not installed; use --engine torch or install openvino")
+    return Choice(engine, device, _precision(engine, device, precision, protocol))
+
+
+def _known(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"unknown {what} {value!r}; one of {', '.join(known)}")
+
+
+def _precision(engine: str, device: str, precision: str, protocol: str) -> str:
+    offered = OFFERED[engine, device]
+    if precision == "auto":
+        if protocol == "published" or (engine == "openvino" and not openvino_engine.has_bf16()):
+            return "fp32"
+        return offered[0]
+    if precision not in offered:
+        where = "the GPU" if device == "cuda" else "the CPU"
+        raise InputError(
+            f"{engine} does not offer {precision} on {where}; use --precision {' or '.join(offered)}"
+        )
+    if engine == "openvino" and precision == "bf16":
+        openvino_engine.refuse_without_bf16()
+    return precision
+
+
+class PackNetworks:
+    """The networks of one pack on their lanes (the protocol `Networks`).
+
+    Parameters
+    ----------
+    pack
+        Packs whose weights were verified.
+    choice
+        What runs them.
+    exact
+        Published resize kernels to the last bit.
+    seed
+        Random weights by this seed instead of the pack's.
+    """
+
+    def __init__(self, pack: Pack, choice: Choice, exact: bool, seed: int | None) -> None:
+        self._pack, self._choice, self._seed = pack, choice, seed
+        self._threads = inference_threads()
+        self._say: Say = lambda text: None
+        self._lanes = {m.name: NetworkLane(m, self._loader(m), exact) for m in pack.models}
+
+    @property
+    def classifiers(self) -> tuple[NetworkLane, ...]:
+        """The classifiers in the order of the pack; the first acts."""
+        return tuple(self._lanes[m.name] for m in self._pack.classifiers)
+
+    @property
+    def segmenter(self) -> NetworkLane | None:
+        """The segmenter, or None."""
+        model = self._pack.segmenter
+        return None if model is None else self._lanes[model.name]
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """`engine`, `device`, `precision`, `threads`: what runs."""
+        choice = self._choice
+        return {
+            "engine": choice.engine,
+            "device": choice.device,
+            "precision": choice.precision,
+            "threads": str(self._threads),
+        }
+
+    def warm_up(self, say: Say | None = None) -> None:
+        """Compile or load and run once; `say` hears what is being done, in one line each."""
+        if say is not None:
+            self._say = say
+        for lane in self._lanes.values():
+            lane.warm_up()
+
+    def close(self) -> None:
+        """Give everything back; safe to call twice."""
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _loader(self, model: ModelSpec) -> Callable[[], Runner]:
+        choice, threads = self._choice, self._threads
+
+        def load() -> Runner:
+            wish = Wish(self._pack, model, choice.device, choice.precision, threads, self._seed, self._say)
+            if choice.engine == "openvino":
+                return openvino_engine.open_runner(wish)
+            return torch_engine.open_runner(wish)
+
+        return load
+
+
+def open_networks(
+    pack: Pack,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    protocol: str = "pack",
+    random_weights: bool = False,
+    verified: bool = False,
+) -> PackNetworks:
+    """The networks of a pack, ready for `warm_up`; networks are loaded there or by the first picture.
+
+    Parameters
+    ----------
+    pack
+        Any pack; its weights are checked against their checksums first.
+    engine, device, precision
+        What to run on (see `choose`).
+    protocol
+        `published` uses the published resize kernels to the last bit and fp32 by default.
+    random_weights
+        Seeded random weights instead of the pack's, for measuring the speed of a recipe.
+    verified
+        True when the caller has verified the pack already.
+
+    Raises
+    ------
+    InputError
+        When the machine cannot do what was asked for.
+    PackError
+        When weights are missing or do not match their checksums.
+    """
+    choice = choose(engine, device, precision, protocol)
+    if not random_weights and not verified:
+        verify_pack(pack)
+    settle_threads()
+    return PackNetworks(pack, choice, protocol == "published", RANDOM_SEED if random_weights else None)

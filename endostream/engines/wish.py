@@ -1,0 +1,41 @@
+"""What an engine is asked to open, and what it gives back.
+
+Owns the two shapes both engines share. Must not know any engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from endostream.packs import ModelSpec, Pack
+from endostream.types import FloatArray
+
+__all__ = ["Outputs", "Runner", "Say", "Wish"]
+
+Say = Callable[[str], None]
+"""Hears what is being done, one line each."""
+Outputs = tuple[FloatArray, FloatArray | None]
+"""Logits and class maps of a batch of one; arrays the caller may keep."""
+Runner = Callable[[FloatArray], Outputs]
+"""A loaded network: float32[1, 3, H, W] in, `Outputs` out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One model of a pack and how it is to be run."""
+
+    pack: Pack
+    """The pack."""
+    model: ModelSpec
+    """One of its models."""
+    device: str
+    """`cpu` or `cuda`."""
+    precision: str
+    """`fp32`, `bf16` or `fp16`."""
+    threads: int
+    """Processor threads for one picture."""
+    seed: int | None
+    """Random weights by this seed instead of the pack's; None for the pack's."""
+    say: Say
+    """Hears what is being done."""

@@ -1,0 +1,121 @@
+"""How a run is doing, in numbers: where every frame went, rates, and percentiles of every stage.
+
+Owns the sum captured = analysed + dropped + skipped + pending. Must not know what is counted for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+
+import numpy as np
+
+from endostream.types import FrameCounts
+
+RATE_WINDOW_S = 2.0
+KEPT = 20_000
+
+
+class Rate:
+    """Events a second over the last two seconds."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
+
+    def tick(self, now: float) -> None:
+        """One event at `now` (monotonic seconds)."""
+        self._times.append(now)
+        while now - self._times[0] > RATE_WINDOW_S:
+            self._times.popleft()
+
+    def value(self, now: float) -> float:
+        """Events a second in the window that ends at `now`."""
+        times = [t for t in self._times if now - t <= RATE_WINDOW_S]
+        if len(times) < 2:
+            return 0.0
+        return (len(times) - 1) / max(times[-1] - times[0], 1e-6)
+
+
+def percentiles(values: deque[float]) -> dict[str, float]:
+    """p50, p95, p99 in milliseconds of values in seconds; empty for no values."""
+    if not values:
+        return {}
+    p50, p95, p99 = np.percentile(np.fromiter(values, np.float64) * 1000.0, [50, 95, 99])
+    return {"p50_ms": float(p50), "p95_ms": float(p95), "p99_ms": float(p99)}
+
+
+class Counter:
+    """Counts frames and times under one lock; read from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._captured = self._analysed = self._skipped = 0
+        self._dropped: dict[str, int] = {}
+        self._in, self._out = Rate(), Rate()
+        self._stages: dict[str, deque[float]] = {}
+        self._ages: deque[float] = deque(maxlen=KEPT)
+        self._duration = 0.0
+
+    def captured(self, decode_s: float) -> None:
+        """A frame came; it took `decode_s` seconds to read."""
+        with self._lock:
+            self._captured += 1
+            self._in.tick(time.monotonic())
+            self._stage("decode", decode_s)
+
+    def skipped(self) -> None:
+        """A frame was left out on purpose."""
+        with self._lock:
+            self._skipped += 1
+
+    def dropped(self, cause: str, count: int = 1) -> None:
+        """Frames were lost."""
+        if count:
+            with self._lock:
+                self._dropped[cause] = self._dropped.get(cause, 0) + count
+
+    def analysed(self, stream_time: float, age_s: float, took: Mapping[str, float]) -> None:
+        """A frame was analysed and published `age_s` seconds after its capture."""
+        with self._lock:
+            self._analysed += 1
+            self._out.tick(time.monotonic())
+            self._ages.append(age_s)
+            self._duration = max(self._duration, stream_time)
+            for name, seconds in took.items():
+                self._stage(name, seconds)
+
+    def counts(self) -> FrameCounts:
+        """Where every captured frame went; the sum holds at every moment."""
+        with self._lock:
+            gone = self._analysed + self._skipped + sum(self._dropped.values())
+            pending = self._captured - gone
+            return FrameCounts(self._captured, self._analysed, dict(self._dropped), self._skipped, pending)
+
+    def rates(self) -> tuple[float, float]:
+        """Frames captured and frames analysed a second."""
+        with self._lock:
+            now = time.monotonic()
+            return self._in.value(now), self._out.value(now)
+
+    @property
+    def duration(self) -> float:
+        """The highest stream time analysed, in seconds."""
+        with self._lock:
+            return self._duration
+
+    def stages(self) -> dict[str, dict[str, float]]:
+        """Percentiles per stage."""
+        with self._lock:
+            return {name: percentiles(values) for name, values in sorted(self._stages.items())}
+
+    def ages(self) -> dict[str, float]:
+        """Percentiles of the time from capture to publication."""
+        with self._lock:
+            return percentiles(self._ages)
+
+    def _stage(self, name: str, seconds: float) -> None:
+        if name not in self._stages:
+            self._stages[name] = deque(maxlen=KEPT)
+        self._stages[name].append(seconds)
