@@ -217,10 +217,13 @@ class Pipeline:
     def _capture(self) -> None:
         try:
             self._state = "running"
-            while (frame := self._next_frame()) is not None:
+            while (read := self._next_frame()) is not None:
+                frame, took = read
                 choice = self._parts.sampler.choose(frame)
                 if choice == "stop":
                     break
+                self._count.captured(took)
+                self.latest_frame.set(frame)
                 if choice == "skip":
                     self._count.skipped()
                     continue
@@ -231,7 +234,7 @@ class Pipeline:
         finally:
             self._channel.close()
 
-    def _next_frame(self) -> Frame | None:
+    def _next_frame(self) -> tuple[Frame, float] | None:
         parts = self._parts
         while True:
             with self._lock:
@@ -251,9 +254,7 @@ class Pipeline:
                         return None
                     continue
                 frame = replace(frame, captured=time.monotonic(), wall=time.time())
-            self._count.captured(took)
-            self.latest_frame.set(frame)
-            return frame
+            return frame, took
 
     # ── inference thread ───────────────────────────────────────────────────────────────────────────────────
 
