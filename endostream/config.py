@@ -104,7 +104,8 @@ class Settings:
     def changed(self, **values: Any) -> Settings:
         """These settings with some values replaced; None leaves a value as it is."""
         given = {k: v for k, v in values.items() if v is not None}
-        return _build(Settings, given, "command line", base=self)
+        changed: Settings = _build(Settings, given, "command line", base=self)
+        return changed
 
     def facts(self) -> dict[str, Any]:
         """The settings that decide the result, as plain values without paths."""

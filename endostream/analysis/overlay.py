@@ -146,7 +146,7 @@ def _put(bar: NDArray[np.uint8], words: NDArray[np.uint8], x: int) -> int:
     y = max(0, (height - words.shape[0]) // 2)
     part = words[: height - y, : max(0, width - x)]
     bar[y : y + part.shape[0], x : x + part.shape[1]] = part
-    return x + words.shape[1]
+    return x + int(words.shape[1])
 
 
 def render(frame: Frame, analysis: Analysis | None, layers: Layers | None = None) -> ImageArray:

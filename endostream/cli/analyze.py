@@ -150,7 +150,7 @@ def open_window(source: str | None, config: Path | None, **values: Any) -> int:
         from endostream.errors import InputError
 
         raise InputError("no display can be opened; use: endostream analyze SOURCE --out DIR")
-    return app.run(source, settings)
+    return int(app.run(source, settings))
 
 
 @click.command()
@@ -164,7 +164,7 @@ def demo(config: Path | None, **values: Any) -> int:
     settings = _settings(config, **values)
     sample = shipped("sample_videos", SAMPLE)
     if app.display_available():
-        return app.run(str(sample), settings)
+        return int(app.run(str(sample), settings))
     _say("no display: analysing the sample video headless")
     return _run(str(sample), settings, Keeping(user_data("sessions", "demo"), True, annotated=True), None)
 

@@ -126,7 +126,8 @@ def list_all(as_json: bool) -> int:
     elif not rows:
         click.echo(f"no sessions in {user_data('sessions')}")
     for row in () if as_json else rows:
-        click.echo(row.line())
+        told = row.error or f"{row.findings} findings in {row.duration_s:.1f} s of {row.source} ({row.pack})"
+        click.echo(f"{row.name:<24} {row.state:<11} {told}")
     return 0
 
 

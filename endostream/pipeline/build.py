@@ -6,9 +6,10 @@ Owns how parts are put together and which combinations make no sense. Must not r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from endostream.analysis.analyzer import Analyzer, AnalyzerRules
 from endostream.analysis.findings import Bounds, FindingRules, FindingTracker, ReplayTracker
@@ -125,7 +126,7 @@ def _plan(settings: Settings) -> _Plan:
         settings=settings,
         bounds=_bounds(pack.thresholds, settings.finding),
         by_label={
-            label: _bounds(dataclasses.replace(pack.thresholds, **dict(values)), settings.finding)
+            label: _bounds(_with(pack.thresholds, values), settings.finding)
             for label, values in pack.thresholds.labels.items()
         },
         background=pack.classifiers[0].background if pack.classifiers else (),
@@ -134,6 +135,14 @@ def _plan(settings: Settings) -> _Plan:
         meant = ", ".join(e for e in pack.exams if e != "any")
         plan.warnings.append(f"pack {pack.name} is meant for {meant}, not for exam {settings.exam}")
     return plan
+
+
+def _with(thresholds: Thresholds, values: Mapping[str, float]) -> Thresholds:
+    wrong = sorted(set(values) - {"open", "close", "minimum_s", "merge_s"})
+    if wrong:
+        raise InputError(f"thresholds of a label cannot hold {wrong[0]!r}; correct the pack.toml")
+    changed: Any = dict(values)
+    return dataclasses.replace(thresholds, **changed)
 
 
 def _bounds(thresholds: Thresholds, wanted: FindingSettings) -> Bounds:
