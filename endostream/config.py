@@ -44,11 +44,11 @@ class VisibilitySettings:
     """False judges every frame."""
     minimum_s: float = 0.4
     """Blind stretches shorter than this are not written down."""
-    dark: float = 0.12
+    dark: float = 0.15
     """Mean brightness of the lit picture under which it is dark."""
     bright_share: float = 0.45
     """Share of blown-out pixels over which it is overexposed."""
-    sharpness: float = 0.02
+    sharpness: float = 0.032
     """Focus measure under which it is blurred."""
     redness: float = 0.015
     """Redness under which it is not mucosa."""
