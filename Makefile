@@ -2,7 +2,7 @@
 VENV ?= .venv
 PYTHON ?=
 PIP_ARGS ?=
-TEST_ARGS ?=
+TEST_ARGS ?= -n 2 --dist loadfile
 BENCH_ARGS ?= --compare
 BIN := $(VENV)/bin
 READY := $(VENV)/.endostream-ready

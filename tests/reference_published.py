@@ -19,12 +19,31 @@ import torch
 from PIL import Image
 from torch import nn
 
-LABELS = (
-    "barretts barretts-short-segment bbps-0-1 bbps-2-3 cecum dyed-lifted-polyps dyed-resection-margins "
-    "esophagitis-a esophagitis-b-d hemorrhoids ileum impacted-stool polyps pylorus retroflex-rectum "
-    "retroflex-stomach ulcerative-colitis-grade-0-1 ulcerative-colitis-grade-1 ulcerative-colitis-grade-1-2 "
-    "ulcerative-colitis-grade-2 ulcerative-colitis-grade-2-3 ulcerative-colitis-grade-3 z-line"
-).split()
+LABELS = [
+    "barretts",
+    "barretts-short-segment",
+    "bbps-0-1",
+    "bbps-2-3",
+    "cecum",
+    "dyed-lifted-polyps",
+    "dyed-resection-margins",
+    "esophagitis-a",
+    "esophagitis-b-d",
+    "hemorrhoids",
+    "ileum",
+    "impacted-stool",
+    "polyps",
+    "pylorus",
+    "retroflex-rectum",
+    "retroflex-stomach",
+    "ulcerative-colitis-grade-0-1",
+    "ulcerative-colitis-grade-1",
+    "ulcerative-colitis-grade-1-2",
+    "ulcerative-colitis-grade-2",
+    "ulcerative-colitis-grade-2-3",
+    "ulcerative-colitis-grade-3",
+    "z-line",
+]
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 ALPHA = 0.3
@@ -256,6 +275,8 @@ def _spread(classifier: Classifier, segmenter: Segmenter, pictures: Sequence[np.
         # The class that wins most often becomes `polyps`.
         head.weight[[often, polyps]] = head.weight[[polyps, often]]
         head.bias[[often, polyps]] = head.bias[[polyps, often]]
-        middle = torch.cat([torch.from_numpy(_segment(p, segmenter)).flatten() for p in pictures[:2]]).median()
+        middle = torch.cat(
+            [torch.from_numpy(_segment(p, segmenter)).flatten() for p in pictures[:2]]
+        ).median()
         assert segmenter.final.bias is not None
         segmenter.final.bias -= middle

@@ -21,7 +21,7 @@ from test_capture_media import HEIGHT, WIDTH, number_in, picture, write_video
 
 from endostream.capture import open_source
 from endostream.capture.source import Source
-from endostream.errors import InputError
+from endostream.errors import InputError, SourceError
 
 COUNT = 30
 EVEN = tuple(range(COUNT))
@@ -240,6 +240,11 @@ def test_start_begins_late_without_an_epoch(case: Case, spec: str) -> None:
     assert frames[0].index == 0 and frames[0].epoch == 0
 
 
+def test_a_start_past_the_end_is_refused(case: Case, spec: str) -> None:
+    with nothing_left(), pytest.raises(SourceError, match="ends before 1000 s; choose an earlier start"):
+        open_source(spec, start=1000)
+
+
 def test_closing_gives_everything_back(case: Case, spec: str) -> None:
     open_source(spec).close()
     with nothing_left():
@@ -250,7 +255,6 @@ def test_closing_gives_everything_back(case: Case, spec: str) -> None:
             source.close()
             source.close()
             assert source.read() is None
-        del source
 
 
 def test_cancel_ends_reading(case: Case, spec: str) -> None:

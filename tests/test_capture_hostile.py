@@ -6,9 +6,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -19,7 +23,8 @@ from test_capture_contract import free_port, nothing_left
 from test_capture_media import number_in, picture, write_video
 
 from endostream.capture import list_devices, open_source
-from endostream.errors import SourceError
+from endostream.capture.video_file import VideoFile
+from endostream.errors import RunError, SourceError
 
 FAST = {"preset": "ultrafast", "g": "10", "bf": "0"}
 FASTSTART = {"movflags": "faststart"}
@@ -106,7 +111,10 @@ HOSTILE: dict[str, tuple[Make, str]] = {
     "zero bytes": (lambda d, c: text(d / "z.mp4", ""), "empty"),
     "cut off without index": (lambda d, c: without_moov(c, d / "m.mp4"), "cut off"),
     "cut off in the index": (lambda d, c: cut(c, d / "i.mp4", 0.02), "cut off"),
-    "index but no picture": (lambda d, c: cut(c, d / "n.mp4", c.read_bytes().index(b"mdat") + 8), "1 packets decode"),
+    "index but no picture": (
+        lambda d, c: cut(c, d / "n.mp4", c.read_bytes().index(b"mdat") + 8),
+        "1 packets decode",
+    ),
     "sound only": (lambda d, c: sound(d / "s.m4a"), "sound but no video"),
     "2x2 video": (lambda d, c: tiny(d / "two.mp4"), "2x2 pixels; at least 16x16"),
     "undecodable": (lambda d, c: garbled(c, d / "g.mp4"), "damaged or encrypted|holds no picture"),
@@ -143,12 +151,32 @@ def test_what_cannot_be_analysed_is_said_in_one_line(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(clip: Path, tmp_path: Path) -> None:
-    path = cut(clip, tmp_path / "closed.mp4", 1.0)
-    path.chmod(0)
-    with pytest.raises(SourceError, match="may not be read"):
-        open_source(str(path))
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Root may read everything; nobody may not."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs Unix permissions")
+@pytest.mark.parametrize("what", ["clip.mp4", "clip.png", "folder", "folder/clip.mp4"])
+def test_what_may_not_be_read_says_so(clip: Path, what: str) -> None:
+    with TemporaryDirectory() as made:
+        place = Path(made)
+        place.chmod(0o755)
+        (place / "folder").mkdir()
+        for name in ("clip.mp4", "clip.png", "folder/clip.mp4"):
+            cut(clip, place / name, 1.0).chmod(0)
+        (place / "folder").chmod(0)
+        with nobody(), pytest.raises(SourceError, match="may not be read"):
+            open_source(str(place / what))
+        (place / "folder").chmod(0o755)
 
 
 def test_failed_opens_leave_nothing(clip: Path, tmp_path: Path) -> None:
@@ -199,7 +227,7 @@ def test_a_change_of_size_is_delivered_as_it_is(tmp_path: Path) -> None:
     with open_source(str(path)) as source:
         frames = list(iter(source.read, None))
     assert [f.image.shape for f in frames] == [(64, 96, 3)] * 10 + [(96, 160, 3)] * 10
-    assert all(b.time > a.time for a, b in zip(frames, frames[1:], strict=False))
+    assert all(b.time > a.time for a, b in pairwise(frames))
     assert frames[-1].time == pytest.approx(19 / 25, abs=0.05)
 
 
@@ -252,6 +280,48 @@ def test_connecting_can_be_given_up() -> None:
             open_source(f"tcp://127.0.0.1:{port}", first_frame_timeout=30, cancelled=stop)
         peer.join()
     assert time.monotonic() - began < 5
+
+
+def test_a_clip_behind_a_web_address_ends(clip: Path) -> None:
+    body = clip.read_bytes()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        serving = threading.Thread(target=server.handle_request)
+        serving.start()
+        url = f"http://user:secret@127.0.0.1:{server.server_port}/patient.mp4?token=1"
+        with open_source(url) as source:
+            assert source.info.name == f"http://127.0.0.1:{server.server_port}"
+            frames = list(iter(source.read, None))
+            assert source.read() is None
+        serving.join()
+    assert [number_in(f.image) for f in frames] == list(range(50))
+    assert {f.epoch for f in frames} == {0}
+
+
+def test_a_disk_that_goes_away_fails_the_run(clip: Path, tmp_path: Path) -> None:
+    path = cut(clip, tmp_path / "gone.ts", 1.0)
+    source = open_source(str(path))
+    assert isinstance(source, VideoFile)
+    path.unlink()
+    with source, pytest.raises(RunError, match=r"reading gone\.ts failed: No such file"):
+        source._broken(av.error.InvalidDataError(1, "damaged"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(SourceError, match="not a regular file"):
+        open_source(str(tmp_path / "pipe.mp4"))
 
 
 def test_devices_can_be_listed() -> None:

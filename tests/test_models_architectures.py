@@ -16,18 +16,31 @@ from endostream.errors import PackError
 from endostream.models import ARCHITECTURES, build, load
 from endostream.models.dinov2 import DinoV2, DinoV2Classifier
 from endostream.models.unet import UNet
-from endostream.packs import find_pack
 
-BLOCK = (
-    "norm1.weight norm1.bias attn.qkv.weight attn.qkv.bias attn.proj.weight attn.proj.bias ls1.gamma "
-    "norm2.weight norm2.bias mlp.fc1.weight mlp.fc1.bias mlp.fc2.weight mlp.fc2.bias ls2.gamma"
-).split()
-NORM = "weight bias running_mean running_var num_batches_tracked".split()
+BLOCK = [
+    "norm1.weight",
+    "norm1.bias",
+    "attn.qkv.weight",
+    "attn.qkv.bias",
+    "attn.proj.weight",
+    "attn.proj.bias",
+    "ls1.gamma",
+    "norm2.weight",
+    "norm2.bias",
+    "mlp.fc1.weight",
+    "mlp.fc1.bias",
+    "mlp.fc2.weight",
+    "mlp.fc2.bias",
+    "ls2.gamma",
+]
+NORM = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
 STAGES = ["enc1", "enc2", "enc3", "enc4", "bottleneck", "dec4", "dec3", "dec2", "dec1"]
 
 
 def published_classifier_keys() -> set[str]:
-    keys = "cls_token pos_embed mask_token patch_embed.proj.weight patch_embed.proj.bias norm.weight norm.bias"
+    keys = (
+        "cls_token pos_embed mask_token patch_embed.proj.weight patch_embed.proj.bias norm.weight norm.bias"
+    )
     backbone = [*keys.split(), *(f"blocks.{i}.{k}" for i in range(12) for k in BLOCK)]
     return {*(f"backbone.{k}" for k in backbone), "head.weight", "head.bias"}
 
@@ -122,7 +135,7 @@ def test_class_maps_are_grad_cam(dim: int, depth: int, heads: int, size: int) ->
     assert tokens.grad is not None
     assert not tokens.grad[0, 1:].any(), "the head reads the class token alone"
     expected = torch.relu((tokens[0, 1:] * tokens.grad[0, 0]).sum(-1)).reshape(size // 14, size // 14)
-    ours = torch.relu(maps[0, winner])
+    ours, expected = torch.relu(maps[0, winner]).detach(), expected.detach()
     assert expected.max() > 0
     assert float((ours - expected).abs().max() / expected.max()) < 1e-5
 
@@ -173,8 +186,8 @@ def test_every_architecture_keeps_its_contract(key: str) -> None:
         assert out.shape == (2, 1, size, size)
 
 
-def test_random_weights_are_sane_repeatable_and_leave_the_process_alone() -> None:
-    pack = find_pack("endodinov2")
+def test_random_weights_are_sane_and_leave_the_process_alone(tmp_path: Path) -> None:
+    pack = tiny_pack(tmp_path)
     assert pack.segmenter is not None
     torch.manual_seed(11)
     expected = torch.rand(3)

@@ -52,7 +52,7 @@ def write_data(folder: Path, count: int = 12) -> Path:
 def pictures(count: int = 6) -> list[Picture]:
     """Ellipses in memory."""
     rng = np.random.default_rng(1)
-    return [Picture(*ellipse(rng), "synthetic", f"g{number}", "polyp") for number in range(count)]
+    return [Picture(*ellipse(rng, 160, 220), "synthetic", f"g{number}", "polyp") for number in range(count)]
 
 
 def test_split_never_shares_a_group(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_erasing_replaces_the_polyp_and_leaves_the_rest() -> None:
     picture = pictures(1)[0]
     erased = without_polyp(picture, np.random.default_rng(0))
     assert erased is not None
-    away = cv2.dilate(picture.mask, np.ones((15, 15), np.uint8)) == 0
+    away = cv2.dilate(picture.mask, np.ones((23, 23), np.uint8)) == 0
     assert np.array_equal(erased[away], picture.image[away])
     assert picture.image[picture.mask > 0].mean() - erased[picture.mask > 0].mean() > 60
     full = Picture(picture.image, np.ones_like(picture.mask), "s", "g", "polyp")

@@ -55,7 +55,7 @@ class Look:
 def look(image: ImageArray) -> Look:
     """The measures of a picture uint8[H, W, 3] RGB; about 0.3 ms at 720p."""
     height, width = image.shape[:2]
-    scale = _SIDE / max(height, width)
+    scale = min(1.0, _SIDE / max(height, width))  # enlarging would blur
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
     luma = small @ np.asarray([0.299, 0.587, 0.114], dtype=np.float32)

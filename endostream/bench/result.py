@@ -5,9 +5,9 @@ Owns the schema of `endostream bench --json`. Must not know how anything is meas
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,12 +95,12 @@ def percentiles(seconds: Sequence[float], suffix: str = "") -> dict[str, float |
     return {name: round(float(v), 3) for name, v in zip(names, values, strict=True)}
 
 
-def as_json(result: BenchResult) -> str:
-    """The result as one JSON document; `plain` only where it was asked for."""
+def as_json(result: BenchResult) -> dict[str, Any]:
+    """The result as a table that JSON can hold; `plain` only where it was asked for."""
     table = asdict(result)
     if result.plain is None:
         del table["plain"]
-    return json.dumps(table, indent=2)
+    return table
 
 
 def as_text(result: BenchResult) -> list[str]:

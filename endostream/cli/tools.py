@@ -62,18 +62,18 @@ def devices(as_json: bool) -> int:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def doctor(as_json: bool) -> int:
+@click.option("--llm", metavar="URL", help="Also ask for the local language model (auto: LM Studio).")
+def doctor(as_json: bool, llm: str | None) -> int:
     """Check this machine: libraries, processor, packs, folders, display."""
     from endostream import doctor as health
 
-    checks = health.examine()
+    checks = health.examine(llm)
     if as_json:
         echo_json(health.as_json(checks))
     else:
-        for check in checks:
-            advice = f"  →  {check.advice}" if check.advice and check.state != "ok" else ""
-            click.echo(f"{check.state:<5} {check.name:<22} {check.detail}{advice}")
-    return 1 if any(check.state == "fail" for check in checks) else 0
+        for line in health.as_text(checks):
+            click.echo(line)
+    return 1 if health.worst(checks) == "fail" else 0
 
 
 @click.command()
@@ -96,4 +96,27 @@ def phantom(out: Path, seconds: float, seed: int, size: str, truth: Path | None)
     return 0
 
 
-COMMANDS: tuple[click.Command, ...] = (devices, doctor, phantom)
+@click.command()
+@click.option("--pack", default="polyp", show_default=True, metavar="P", help="Name or folder of a pack.")
+@click.option("--source", metavar="S", help="A file (the sample video by default); it is looped.")
+@click.option("--gate", type=click.Choice(["auto", "closed", "open"]), default="auto", show_default=True)
+@click.option("--pace", type=click.Choice(["max", "source"]), default="max", show_default=True)
+@click.option("--seconds", type=click.FloatRange(min=0.5), default=20.0, show_default=True)
+@click.option("--compare", is_flag=True, help="The same networks in plain PyTorch, in turns in the same run.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--engine", type=click.Choice(["auto", "torch", "openvino"]), default="auto")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default="auto")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def bench(pack: str, source: str | None, as_json: bool, **how: Any) -> int:
+    """Measure this machine: every stage, frame age, and against plain PyTorch."""
+    from endostream import bench as speed
+
+    result = speed.run_bench(pack, source, say=lambda line: click.echo(line, err=True), **how)
+    if as_json:
+        echo_json(speed.as_json(result))
+    for line in () if as_json else speed.as_text(result):
+        click.echo(line)
+    return 0
+
+
+COMMANDS: tuple[click.Command, ...] = (devices, doctor, bench, phantom)

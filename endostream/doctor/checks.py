@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import endostream
 from endostream.doctor.probes import (
@@ -104,10 +104,9 @@ def worst(checks: Sequence[Check]) -> CheckState:
     return "fail" if "fail" in states else "warn" if "warn" in states else "ok"
 
 
-def as_json(checks: Sequence[Check]) -> str:
-    """The checks as one JSON document."""
-    table = {"version": endostream.__version__, "state": worst(checks), "checks": [asdict(c) for c in checks]}
-    return json.dumps(table, indent=2)
+def as_json(checks: Sequence[Check]) -> dict[str, Any]:
+    """The checks as a table that JSON can hold."""
+    return {"version": endostream.__version__, "state": worst(checks), "checks": [asdict(c) for c in checks]}
 
 
 def as_text(checks: Sequence[Check]) -> list[str]:

@@ -25,7 +25,7 @@ FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", 
 TELLING = ("could not connect to display", "cannot open shared object", "is needed to load", "Error")
 """Words in what a child process complained of that tell the reason, best first."""
 
-# Importing openvino sends an event where openvino_telemetry is installed; None makes that import fail instead.
+# Importing openvino sends an event where openvino_telemetry is installed: None keeps that one out.
 OPENVINO_PROBE = """
 import json, sys
 sys.modules["openvino_telemetry"] = None
