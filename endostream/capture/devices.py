@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 
+from endostream.capture.v4l2 import describe
 from endostream.errors import SourceError
 
 INPUT_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
@@ -62,8 +63,6 @@ def list_devices() -> list[DeviceInfo]:
 
 def list_v4l2(names: Path, nodes: Path) -> list[DeviceInfo]:
     """The nodes `video*` that can capture, in order of number, with the names that the kernel gives."""
-    from endostream.capture.v4l2 import describe
-
     found = []
     numbered = {int(p.name[5:]): p for p in nodes.glob("video*") if p.name[5:].isdecimal()}
     for _, node in sorted(numbered.items()):

@@ -98,9 +98,11 @@ class VideoWriter:
             raise self._failure(error) from error
         try:
             self._stream = self._add_stream(Fraction(fps).limit_denominator(100_000), crf, preset)
-        except BaseException:
+            # Opens the file: a folder that is not there is known now, not at the first packet.
+            self._container.start_encoding()
+        except (av.FFmpegError, OSError) as error:
             self._give_up()
-            raise
+            raise self._failure(error) from error
 
     def _add_stream(self, rate: Fraction, crf: int, preset: str) -> VideoStream:
         width, height = self._size

@@ -23,7 +23,7 @@ from endostream.capture.pixels import RgbConverter
 from endostream.capture.source import MIN_SIDE, SourceBase, too_small
 from endostream.capture.timeline import Timeline
 from endostream.capture.video_file import FALLBACK_FPS, pick_video, rate_of
-from endostream.errors import EndostreamError, SourceError
+from endostream.errors import SourceError
 from endostream.types import Frame, ImageArray, SourceInfo
 
 FIRST_FRAME_TIMEOUT = 10.0
@@ -104,12 +104,12 @@ class LiveSource(SourceBase):
         self._handoff = threading.Condition()
         self._slot: deque[_Picture] = deque()
         self._state: State = "connecting"
-        self._error: EndostreamError | None = None
+        self._error: BaseException | None = None
         self._connection = 0
         self._reason = ""
         self._codec: str | None = None
         self._fps: float | None = None
-        self._finite = False
+        self._finished = False
         self._timeline = Timeline(1.0 / FALLBACK_FPS, jump=JUMP)
         self._last_clock = 0.0
         self._last_seconds = 0.0
@@ -171,7 +171,11 @@ class LiveSource(SourceBase):
         with self._handoff:
             while not self._slot and not self._cancelled.is_set() and self._state != "ended":
                 self._handoff.wait()
-            if self._cancelled.is_set() or not self._slot:
+            if self._cancelled.is_set():
+                return None
+            if not self._slot:
+                if self._error is not None:
+                    raise self._error
                 return None
             picture = self._slot.popleft()
             self._handoff.notify_all()
@@ -202,13 +206,13 @@ class LiveSource(SourceBase):
         try:
             while not self._cancelled.is_set():
                 got = self._connect_once()
-                if self._finite and got:
+                if self._finished:
                     break
                 failures = 0 if got else failures + 1
                 if self._seen and self._state != "connecting":
                     self._state = "no-signal"
                 self._cancelled.wait(PAUSES[min(failures, len(PAUSES) - 1)])
-        except EndostreamError as error:
+        except BaseException as error:
             self._error = error
         finally:
             self._state = "ended"
@@ -227,6 +231,8 @@ class LiveSource(SourceBase):
                 for picture in self._pictures(container):
                     got = True
                     self._hand_over(picture)
+                # Only what has a length (a clip behind a web address) can come to its end.
+                self._finished = got and bool(container.duration) and self._address.kind == "stream"
         except av.FFmpegError as error:
             self._reason = error.strerror or type(error).__name__
         except SourceError as error:
@@ -253,12 +259,11 @@ class LiveSource(SourceBase):
         # Measured: order is kept with B-frames too, and nothing waits that need not.
         context.flags |= Flags.low_delay
         self._codec, self._fps = context.name, rate_of(stream)
-        self._finite = bool(container.duration) and self._address.kind == "stream"
         self._timeline.interval = 1.0 / (self._fps or FALLBACK_FPS)
         if self._seen:
             self._connection += 1
             self._timeline.rejoin(self._timeline_now())
-        for packet in self._packets(container):
+        for packet in self._packets(container, stream):
             try:
                 frames = [] if packet.is_corrupt else packet.decode()
             except av.EOFError:
@@ -270,12 +275,12 @@ class LiveSource(SourceBase):
             for frame in frames:
                 yield self._picture(frame, stream.time_base or Fraction(1, av.time_base))
 
-    def _packets(self, container: InputContainer) -> Iterator[av.Packet[VideoStream]]:
+    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
         """Packets until the end of the stream; a device that has none ready is asked again."""
         last = time.monotonic()
         while not self._cancelled.is_set():
             try:
-                for packet in container.demux(video=0):
+                for packet in container.demux(stream):
                     last = time.monotonic()
                     yield packet
                     if self._cancelled.is_set():

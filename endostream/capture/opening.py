@@ -70,7 +70,7 @@ def open_source(
     source: Source
     if path is None:
         source = _live_or_phantom(spec, start, first_frame_timeout, cancelled)
-    elif path.is_dir() or is_picture(path):
+    elif _exists(path) and (path.is_dir() or is_picture(path)):
         source = Pictures(path, start)
     else:
         source = VideoFile(path, start, as_opencv)
@@ -105,7 +105,7 @@ def _live_or_phantom(spec: str, start: float, timeout: float, cancelled: threadi
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name too long or with forbidden letters is no file
+    except OSError:  # a name too long, or a folder that may not be entered: opening it will say so
         return False
 
 

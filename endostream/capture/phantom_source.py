@@ -15,7 +15,7 @@ import numpy as np
 
 from endostream.capture.encode import VideoWriter
 from endostream.capture.phantom import Phantom, write_truth
-from endostream.capture.source import SourceBase
+from endostream.capture.source import SourceBase, starts_late
 from endostream.errors import InputError, SourceError
 from endostream.types import Frame, SourceInfo
 
@@ -83,6 +83,8 @@ class PhantomSource(SourceBase):
         )
         if start > 0:
             self._go_to(start)
+            if self._position >= phantom.frames:
+                raise SourceError(starts_late("phantom", start))
 
     def _next(self) -> Frame | None:
         if self._position >= self.phantom.frames:

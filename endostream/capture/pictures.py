@@ -6,13 +6,14 @@ Owns the reading of picture files. Must not know video.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from endostream.capture.source import MIN_SIDE, SourceBase, too_small
+from endostream.capture.source import MIN_SIDE, SourceBase, starts_late, too_small
 from endostream.capture.video_file import check_readable
 from endostream.errors import SourceError
 from endostream.types import Frame, ImageArray, SourceInfo
@@ -34,7 +35,7 @@ def read_picture(path: Path) -> ImageArray:
     try:
         with Image.open(path) as opened:
             image = _rgb(opened)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
         raise SourceError(f"{path.name} is not a readable picture (damaged or another kind)") from error
     height, width = image.shape[:2]
     if min(width, height) < MIN_SIDE:
@@ -101,6 +102,8 @@ class Pictures(SourceBase):
         )
         if start > 0:
             self._go_to(start)
+            if self._position >= len(self._paths):
+                raise SourceError(starts_late(self._info.name, start))
 
     def _load(self) -> ImageArray | None:
         """The picture at the position, or the next one after it that can be read; None past the last."""
@@ -124,7 +127,7 @@ class Pictures(SourceBase):
         self._held = None
         if image is None:
             return None
-        ordinal = self._good.index(self._position)
+        ordinal = bisect_left(self._good, self._position)
         path = self._paths[self._position]
         self._position += 1
         return self._frame(image, float(ordinal), ordinal, Fraction(1), file=path.name)

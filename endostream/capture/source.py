@@ -25,6 +25,11 @@ def too_small(name: str, width: int, height: int) -> str:
     return f"{name} is {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed"
 
 
+def starts_late(name: str, start: float) -> str:
+    """The message for a start that lies after the end."""
+    return f"{name} ends before {start:g} s; choose an earlier start"
+
+
 class Source(Protocol):
     """A place frames come from.
 

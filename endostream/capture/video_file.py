@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from endostream.capture.pixels import UPRIGHT, RgbConverter, turn_of
-from endostream.capture.source import MIN_SIDE, SourceBase, too_small
+from endostream.capture.source import MIN_SIDE, SourceBase, starts_late, too_small
 from endostream.capture.timeline import TICK, Timeline
 from endostream.errors import RunError, SourceError
 from endostream.types import Frame, SourceInfo
@@ -58,6 +59,8 @@ def check_readable(path: Path) -> None:
     """Raise `SourceError` with one clear line for a file that is missing, empty or may not be read."""
     name = path.name
     try:
+        if path.exists() and not path.is_file():
+            raise SourceError(f"{name} is not a regular file; give a video, a picture or a folder")
         with path.open("rb") as file:
             first = file.read(1)
     except FileNotFoundError as error:
@@ -107,6 +110,8 @@ class VideoFile(SourceBase):
             self._info = self._describe()
             if start > 0:
                 self._go_to(start)
+                if not self._ready:
+                    raise SourceError(starts_late(self._name, start))
         except BaseException:
             self.close()
             raise
@@ -252,8 +257,12 @@ class VideoFile(SourceBase):
             return []
 
     def _broken(self, error: av.FFmpegError) -> None:
-        if isinstance(error, OSError):
-            raise RunError(f"reading {self._name} failed: {error.strerror}; check the disk") from error
+        try:
+            with self._path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                file.read(1)
+        except OSError as gone:
+            raise RunError(f"reading {self._name} failed: {gone.strerror}; check the disk") from error
         self._warn(f"{self._name} is damaged: nothing can be read after {self._end:.1f} s")
 
     def _ended(self) -> None:
@@ -323,3 +332,6 @@ class VideoFile(SourceBase):
             frames.close()
         self._ready.clear()
         self._container.close()
+        # A decoder's threads live as long as its stream is referred to, and a closed source may be kept.
+        with suppress(AttributeError):
+            del self._stream

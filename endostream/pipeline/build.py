@@ -95,7 +95,7 @@ def build(
         The pack, the source or the settings cannot be used; one line says why.
     """
     plan = _plan(settings)
-    source = open_source(source_spec, start=settings.start)
+    source = open_source(source_spec, start=settings.start, as_opencv=plan.published)
     networks: Networks | None = None
     try:
         networks = open_networks(

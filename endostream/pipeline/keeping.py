@@ -224,7 +224,7 @@ class AnnotatedSink(QuietSink):
         if self._writer is None:
             height, width = picture.shape[:2]
             fps = Fraction(self._fps).limit_denominator(1001)
-            self._writer = VideoWriter(self._path, width=width, height=height, fps=fps, crf=23)
+            self._writer = VideoWriter(self._path, width=width, height=height, fps=fps, crf=23, preset="superfast")
         self._writer.write(picture, analysis.frame.time)
 
     def closed(self, status: Status) -> None:
