@@ -61,6 +61,8 @@ class VideoWriter:
         Speed of H.264: `ultrafast` to `veryslow`.
     container : str
         `mp4` (index in front) or `matroska`.
+    gop : int or None
+        Pictures from one key frame to the next at most: short ones make seeking cheap. None leaves it to the encoder.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class VideoWriter:
         crf: int = 20,
         preset: str = "veryfast",
         container: Container = "mp4",
+        gop: int | None = None,
     ) -> None:
         self.path = Path(path)
         self.frames = 0
@@ -98,6 +101,8 @@ class VideoWriter:
             raise self._failure(error) from error
         try:
             self._stream = self._add_stream(Fraction(fps).limit_denominator(100_000), crf, preset)
+            if gop is not None:
+                self._stream.codec_context.gop_size = gop
             # Opens the file: a folder that is not there is known now, not at the first packet.
             self._container.start_encoding()
         except (av.FFmpegError, OSError) as error:

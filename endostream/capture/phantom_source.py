@@ -99,7 +99,7 @@ class PhantomSource(SourceBase):
         self._position = math.ceil(time * float(self.phantom.fps) - 1e-6)
 
 
-def write_phantom(path: Path, phantom: Phantom, truth: Path | None = None, crf: int = 23) -> None:
+def write_phantom(path: Path, phantom: Phantom, truth: Path | None = None, crf: int = 26) -> None:
     """Write the phantom as H.264, and where `truth` names a folder its masks and `truth.json` into it.
 
     Raises `InputError` when the place cannot be used, `RunError` when writing fails.
@@ -109,7 +109,7 @@ def write_phantom(path: Path, phantom: Phantom, truth: Path | None = None, crf: 
     except OSError as error:
         raise InputError(f"{path.parent} cannot be made: {error.strerror}; choose another folder") from error
     with VideoWriter(
-        path, width=phantom.width, height=phantom.height, fps=phantom.fps, crf=crf, preset="slow"
+        path, width=phantom.width, height=phantom.height, fps=phantom.fps, crf=crf, preset="slow", gop=50
     ) as writer:
         for index in range(phantom.frames):
             drawn = phantom.frame(index)
