@@ -15,7 +15,7 @@ from endostream.errors import InputError
 from endostream.pipeline.build import Keeping, build
 from endostream.pipeline.pipeline import Pipeline
 from endostream.records.facts import facts
-from endostream.records.report import write_report
+from endostream.records.report import store_prose, write_report
 from endostream.records.report.language_model import write_prose
 from endostream.records.session import Session
 from endostream.types import Status
@@ -109,5 +109,6 @@ def conclude(folder: Path, settings: Settings, stops: Listen | None = None) -> s
         allow_remote=report.allow_remote,
         cancel=cancel,
     )
+    store_prose(session, prose)
     write_report(session, prose=prose)
-    return f"report: {prose.reason}"
+    return f"report: {prose.reason}" if prose.used else f"report: the template stands: {prose.reason}"

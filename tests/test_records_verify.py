@@ -126,6 +126,7 @@ FAITHFUL: list[tuple[Facts, str, tuple[str, ...]]] = [
     (EMPTY, "All frames were analyzed.", ()),
     (EMPTY, "The analysis found 0 findings in 26 frames.", ()),
     (ONE, "One polyp candidate was detected between 0.28 s and 2.4 s, with a peak confidence of 0.97.", ("finding:1",)),
+    (ONE, "A polyp candidate was seen with a peak probability of 0.97.", ("finding:1",)),
     (ONE, "The only finding is a polyp candidate.", ("finding:1",)),
     (ONE, "A single polyp candidate appears from 00:00 to 00:02.", ("finding:1",)),
     (ONE, "A polyp was detected with 97.3% confidence.", ("finding:1",)),
@@ -283,6 +284,16 @@ UNFAITHFUL: list[tuple[Facts, str, str]] = [
     (FACTS, "Neither polyp candidate was confirmed.", ""),
     (FACTS, "One finding was the caecum.", ""),
     (FACTS, "Three findings: caecum.", ""),
+    (FACTS, "A polyp candidate was seen at 00:20.5 by the endoscopist.", "endoscopist"),
+    (FACTS, "A polyp candidate was seen by a human.", "person"),
+    (FACTS, "A polyp candidate and cecum, in the cecum.", "links"),
+    (FACTS, "A polyp candidate was seen within the first minute.", "first"),
+    (FACTS, "The confidence was over 0.90 for a polyp candidate.", "0.90"),
+    (FACTS, "A polyp candidate was seen in frame 20.", "20"),
+    (FACTS, "The finding was confirmed by 2 human reviewers.", "'2'"),
+    (FACTS, "The examination found nothing.", "negation"),
+    (FACTS, "The polyp candidate was not a polyp.", "denies"),
+    (ONE, "It is a polyp with 97 % probability.", "probability"),
     (ONE, "Polyps were found in 26 frames.", ""),
     (ONE, "Another polyp candidate was seen.", "another"),
     (EMPTY, "No finding was not opened.", "negation"),
@@ -319,5 +330,5 @@ def test_the_template_keeps_its_own_rule_of_not_claiming_health(facts: Facts) ->
 
 
 def test_sentences_are_split_without_cutting_numbers() -> None:
-    text = "- A was seen at 00:20.5. Score 0.96! \n2) Next one.\n\n* Last"
-    assert split_sentences(text) == ["A was seen at 00:20.5.", "Score 0.96!", "Next one.", "Last"]
+    text = "## Summary\nFindings:\n- A was seen at 00:20.5. Score 0.96! \n2) Next one.\n\n* Last of all\n***"
+    assert split_sentences(text) == ["A was seen at 00:20.5.", "Score 0.96!", "Next one.", "Last of all"]

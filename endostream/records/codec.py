@@ -35,7 +35,9 @@ def plain(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """`text` without the half characters that a file name in an odd encoding brings, so that it can be written."""
+    """`text` without the half characters that a file name in an odd encoding brings, so that it can be
+    written.
+    """
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

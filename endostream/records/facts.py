@@ -1,7 +1,7 @@
 """What may be said of a session: the plain, deterministic facts that a report is written from.
 
-Owns the step from a session to facts. Must not know how they are worded, drawn or sent. Findings that a person
-rejected are counted but not told. No date, path or identity beyond the source's base name.
+Owns the step from a session to facts. Must not know how they are worded, drawn or sent. Findings that a
+person rejected are counted but not told. No date, path or identity beyond the source's base name.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Facts:
         return table
 
     def for_language_model(self) -> dict[str, Any]:
-        """The part that may be sent to a language model: no source name, no checksums, no paths, no warnings."""
+        """What a language model may be sent: no source name, no checksums, no paths, no warnings."""
         table = self.to_dict()
         for key in ("source", "pack", "labels", "warnings", "phi_mask"):
             del table[key]

@@ -158,9 +158,11 @@ class SessionWriter:
         raw = b"".join(p.raw.astype(np.float16).tobytes() for p in analysis.predictions)
         self._write(
             _INSERT_FRAME,
-            (key[1], key[2], self._nth, frame.index, frame.pts, frame.time, frame.epoch)
-            + (analysis.visible, analysis.reason, analysis.segmented, area, *(box or (None,) * 4))
-            + (analysis.mask_source, analysis.mask_time, *said, scores, raw),
+            (
+                *(key[1], key[2], self._nth, frame.index, frame.pts, frame.time, frame.epoch),
+                *(analysis.visible, analysis.reason, analysis.segmented, area, *(box or (None,) * 4)),
+                *(analysis.mask_source, analysis.mask_time, *said, scores, raw),
+            ),
         )
         self.tick()
 

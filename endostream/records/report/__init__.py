@@ -1,7 +1,7 @@
 """The report of a session: a deterministic template first, a language model's checked prose second.
 
-Owns `report.md` and `report.html`. The same session and the same prose give the same bytes: neither file holds
-a date, a session id, an absolute path or a timing.
+Owns `report.md` and `report.html`. The same session and the same prose give the same bytes: neither file
+holds a date, a session id, an absolute path or a timing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One question to a server with a deadline that holds and a cancel that is obeyed.
 
-Owns the request and its limits. A stalled or dripping answer cannot be interrupted from outside httpx, so the request
-runs on a thread of its own and its socket is shut down when time is up. Must not know what is asked.
+Owns the request and its limits. A stalled or dripping answer cannot be interrupted from outside httpx, so the
+request runs on a thread of its own and its socket is shut down when time is up. Must not know what is asked.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class _Request(threading.Thread):
 
     def _exchange(self) -> None:
         method, url, body, timeout = self._asked
-        limits = httpx.Timeout(timeout, connect=min(timeout, 5.0))
+        # `Exchange` keeps the deadline; these only end a thread that it could not reach.
+        limits = httpx.Timeout(timeout + 5.0, connect=5.0)
         secure = url.startswith("https:")
         with (
             httpx.Client(trust_env=False, follow_redirects=False, timeout=limits, verify=secure) as client,

@@ -1,8 +1,8 @@
 """Prose by a language model on an OpenAI-compatible server, kept only where the facts bear it out.
 
-Owns the prompt, the ladder (JSON schema, plain chat, template) and the reading of answers. The model gets reviewed,
-structured facts alone: no picture, no source name. Must not know the session or the report's layout. Server trouble
-never raises: the template stands, with one clear line.
+Owns the prompt, the ladder (JSON schema, plain chat, template) and the reading of answers. The model gets
+reviewed, structured facts alone: no picture, no source name. Must not know the session or the report's
+layout. Server trouble never raises: the template stands, with one clear line.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ _SCHEMA = {
 }
 RULES = """\
 You write the summary of an automatic analysis of an endoscopy video for a research report.
-Use only the facts given as JSON. Every sentence is checked against them by a program; a sentence with anything else in
-it is deleted.
+Use only the facts given as JSON. A program checks every sentence and deletes what is not in them.
 - Short plain sentences; one finding or landmark per sentence, named by its "say" text or its label.
 - Copy numbers from the facts: times as mm:ss or in seconds, scores with two decimals, counts as digits.
 - No size, shape, place, side, grade, scale, histology, diagnosis, advice, order of events or judgement.
@@ -52,7 +51,8 @@ Answer with JSON: {"sentences": ["...", "..."]}"""
 def base_url(url: str, allow_remote: Iterable[str] = ()) -> str:
     """The server's base URL; `auto` is LM Studio on this machine.
 
-    Raises `InputError` for a URL that is none, or for a host that is neither this machine nor named in `allow_remote`.
+    Raises `InputError` for a URL that is none, or for a host that is neither this machine nor named in
+    `allow_remote`.
     """
     text = AUTO if url == "auto" else url.strip()
     try:
@@ -90,8 +90,8 @@ def write_prose(
 ) -> Prose:
     """What the model at `url` makes of `facts`, checked sentence by sentence.
 
-    `timeout` in seconds covers everything; `cancel` ends it within about 0.1 s. Where the server is absent, slow or
-    wrong, or nothing it wrote can be verified, `used` is False and `reason` says why in one line.
+    `timeout` in seconds covers everything; `cancel` ends it within about 0.1 s. Where the server is absent,
+    slow or wrong, or nothing it wrote can be verified, `used` is False and `reason` says why in one line.
     Raises `InputError` only for a URL that may not be used (see `base_url`).
     """
     base = base_url(url, allow_remote)

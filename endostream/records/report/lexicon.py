@@ -1,9 +1,9 @@
 """The words that prose about a session may use, and what each class may be called.
 
-Owns word lists only. The world is closed: a word that is neither here nor a name of something in the facts makes
-a sentence unverifiable. Words that claim something nobody measured (normal, complete, large, left, adenoma,
-recommended, before, high) are left out on purpose; the most tempting ones are named below, so that the reason given
-for a flagged sentence is a good one.
+Owns word lists only. The world is closed: a word that is neither here nor a name of something in the facts
+makes a sentence unverifiable. Words that claim something nobody measured (normal, complete, large, left,
+adenoma, recommended, before, high) are left out on purpose; the most tempting ones are named below, so that
+the reason given for a flagged sentence is a good one.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ def words(text: str) -> frozenset[str]:
 
 ALLOWED = words(
     """
-    a an and are as at also available be been being both but by can could did do does each every for from
-    had has have in into is it its may might of on once or that the their them there these they this those
-    through to total together twice up was were where which while whose will with within whereas about
-    accompany according across additional additionally ai algorithm all alone analyse analyses analysis
-    analyze another appear appearance approximately around assess assessment assign associate automated
-    automatic automatically average based began begin begun between call candidate capture case
-    cause class classifier classify classification close come comprise computer confidence confirmed
-    consider consist contain correspond count cover data describe detect detection determine
-    diagnosis diagnostic display document documentation duration during end endoscopic endoscopy
-    endostream episode estimate evaluate event exam examination exist extend fact feature file find
-    finding finish first flag follow footage found frame further generate give given had held highest
-    identify identification image include included indicate indication individual input instance interpret
-    interpretation interval it item judge kept known label landmark last lasted length list 
-     long made mark material maximum measure mention min minute model moment more network note
-    number observe observation occasion occur occurrence one only onset open other output overall part peak
-    per percent percentage period picture point portion position possible potential present
-     probability procedure process produce progress provide purpose range read record
-    recorded recording reach refer reflect related remain report represent research
-    respective respectively result reveal review reviewed run saw score screen second section seen segment
-    separate separately sequence session show shown sighting signal single smoothed so software span
-    spanned start state status still stored stretch subject suggest suggested suggestive sum summary
-    summarise summarize sure surest system taken tell that therapy time timestamp total track under
-    until use used using value video view visible visual visualise visualize warning where written
-    within yield yet human reader endoscopist adequate inadequate preparation unreliable
-    completed stopped interrupted failed rejected pending unreviewed confirmed dropped skipped delivered
-    captured analysed analyzed lower upper capsule blind outside dark overexposed blurred covered flush
-    insertion withdrawal effective no not without none never neither nor nothing absent absence else
+    a about absence absent accompany according across additional additionally adequate ai algorithm
+    all alone also an analyse analysed analyses analysis analyze analyzed and another appear
+    appearance approximately are around as assess assessment assign associate at automated automatic
+    automatically available average based be been began begin begun being between blind blurred both
+    but by call can candidate capsule capture captured case cause class classification classifier
+    classify close come completed comprise computer confidence confirmed consider consist contain
+    correspond could count cover covered dark data delivered describe detect detection determine
+    diagnosis diagnostic did display do document documentation does dropped duration during each
+    effective else end endoscopic endoscopy endostream episode estimate evaluate event
+    every evidence exam examination exist extend fact failed feature file find finding finish first
+    flag flush follow footage for found frame from further generate give given had has have held
+    human identification identify image in inadequate include included indicate indication
+    individual input insertion instance interpret interpretation interrupted interval into is it
+    item its judge kept known label labeled labelled landmark last lasted length list long lower
+    made mark material maximum may measure mention might min minute model moment more neither
+    network never no none nor not note nothing number observation observe occasion occur occurrence
+    of on once one only onset open or other output outside over overall overexposed peak pending
+    percent percentage period picture point possible potential preparation present
+    probability procedure process produce progress provide purpose ran range reach read record recorded
+    recording refer reflect rejected related remain report represent research respective
+    respectively result reveal review reviewed reviewer run saw score screen second seen separate
+    separately sequence session show shown sighting sign signal skipped smoothed so software span
+    spanned start state status still stopped stored stretch subject suggest suggested suggestive sum
+    summarise summarize summary surest system taken tell that the their them therapy there these
+    they this those through time timestamp to together total totalled track twice under unreliable
+    unreviewed until up upper use used using value video view visible visual visualise visualize
+    warning was were where whereas which while whose will with withdrawal within without written yet
+    yield
     """
 )
 """Words of a report; endings (-s, -ed, -ing, -ly) are taken off before a word is looked up."""
@@ -50,75 +51,78 @@ ALLOWED = words(
 FORBIDDEN: dict[str, frozenset[str]] = {
     "names a side": words(
         """
-        left right bilateral unilateral leftward rightward left-sided right-sided
+        bilateral left left-sided leftward right right-sided rightward unilateral
         """
     ),
     "names a place that the facts do not hold": words(
         """
-        abdomen anal angulus anorectal antrum anus appendix appendiceal ascending body bowel bulb cardia
-        cardiac cecal caecal colon colonic colorectal corpus descending distal duodenal duodenum esophageal
-        esophagus oesophageal oesophagus flexure fundus gastric gastrointestinal gut hepatic ileal ileocecal
-        ileocaecal intestinal intestine jejunum larynx liver lumen mucosa mucosal orifice pharynx proximal
-        pyloric rectal rectosigmoid rectum sigmoid splenic stomach throat transverse tract valve vocal wall
-        junction
+        abdomen anal angulus anorectal antrum anus appendiceal appendix ascending body bowel bulb
+        caecal cardia cardiac cecal colon colonic colorectal corpus descending distal duodenal
+        duodenum esophageal esophagus flexure fundus gastric gastrointestinal gut hepatic ileal
+        ileocaecal ileocecal intestinal intestine jejunum junction larynx liver lumen mucosa mucosal
+        oesophageal oesophagus orifice pharynx proximal pyloric rectal rectosigmoid rectum sigmoid
+        splenic stomach throat tract transverse valve vocal wall
         """
     ),
     "uses a scale that the facts do not hold": words(
         """
-        ascus bbps boston forrest grade graded hill jnet kudo la lst mayo nice paris prague rutgeerts sano
-        savary siewert type stage uceis vienna yamada kyoto olga baylor rockall
+        ascus baylor bbps boston forrest grade graded hill jnet kudo kyoto la lst mayo nice olga
+        paris prague rockall rutgeerts sano savary siewert stage type uceis vienna yamada
         """
     ),
     "speaks of histology": words(
         """
-        adenocarcinoma adenoma adenomas adenomatous atypia benign biopsy biopsies cancer cancerous carcinoma
-        dysplasia dysplastic histologic histological histology histopathology hyperplasia hyperplastic
-        invasive lymphoma malignancy malignant metaplasia metaplastic metastasis neoplasia neoplasm
-        neoplastic pathology precancerous premalignant serrated tubular tubulovillous tumor tumour villous
+        adenocarcinoma adenoma adenomas adenomatous atypia benign biopsies biopsy cancer cancerous
+        carcinoma dysplasia dysplastic histologic histological histology histopathology hyperplasia
+        hyperplastic invasive lymphoma malignancy malignant metaplasia metaplastic metastasis
+        neoplasia neoplasm neoplastic pathology precancerous premalignant serrated tubular
+        tubulovillous tumor tumour villous
         """
     ),
     "names something that is not in the facts": words(
         """
-        angiectasia angiodysplasia bleed bleeding blood clot diverticula diverticulosis diverticulum edema
-        oedema erosion erythema exudate fistula fold foreign gastritis hemorrhage haemorrhage hernia
-        inflammation inflamed instrument lesion lipoma mass melanosis nodule parasite perforation scar
-        stenosis stricture swelling ulcer ulcerated ulceration varices varix vessel worm
+        angiectasia angiodysplasia bleed bleeding blood clot diverticula diverticulosis diverticulum
+        edema erosion erythema exudate fistula fold foreign gastritis haemorrhage hemorrhage hernia
+        inflamed inflammation instrument lesion lipoma mass melanosis nodule oedema parasite
+        perforation scar stenosis stricture swelling ulcer ulcerated ulceration varices varix vessel
+        worm
         """
     ),
     "states a size or shape": words(
         """
-        big centimetre centimeter cm diameter diminutive enlarged flat giant huge large larger largest
-        millimetre millimeter mm pedunculated sessile size sized small smaller smallest tiny depressed
-        elevated round
+        big centimeter centimetre cm depressed diameter diminutive elevated enlarged flat giant huge
+        large larger largest millimeter millimetre mm pedunculated round sessile size sized small
+        smaller smallest tiny
         """
     ),
     "judges or advises": words(
         """
-        abnormal advise advised certain certainly clear clearly complete completely concerning consult
-        definite definitely diagnosed excellent exclude excluded excludes follow-up good healthy high highly
-        immediately low moderate must need needed needs normal poor positive negative probable probably
-        likely unlikely proven proves recommend recommendation recommended require required requires resect
-        resected resection safe removed satisfactory severe should significant significantly success
-        successful successfully sufficient surveillance suspicious treat treated treatment unremarkable
-        urgent
+        abnormal advise advised certain certainly clear clearly complete completely concerning
+        consult definite definitely diagnosed excellent exclude excluded excludes follow-up good
+        healthy high highly immediately likely low moderate must need needed needs negative normal
+        poor positive probable probably proven proves recommend recommendation recommended removed
+        require required requires resect resected resection safe satisfactory severe should
+        significant significantly success successful successfully sufficient surveillance suspicious
+        treat treated treatment unlikely unremarkable urgent
         """
     ),
     "speaks of a person": words(
         """
-        patient he she him her his man woman male female boy girl aged age born name named mr mrs ms dr
+        age aged born boy dr female girl he her him his male man mr mrs ms name named patient she
+        woman
         """
     ),
     "claims an order in time": words(
         """
-        after afterwards before later earlier followed following preceded preceding previously prior
-        subsequently subsequent then next simultaneously meanwhile immediately
+        after afterwards before earlier followed following immediately later meanwhile next preceded
+        preceding previously prior simultaneously subsequent subsequently then
         """
     ),
     "is too vague to check": words(
         """
-        few many several most mostly numerous majority minority half third-party quarter dozen hundred hundreds
-        thousand frequent frequently often rarely rare sometimes some various multiple couple pair
-        repeatedly
+        couple dozen few frequent frequently half hundred hundreds majority many minority most
+        mostly multiple numerous often pair quarter rare rarely repeatedly several some sometimes
+        third-party thousand various
         """
     ),
 }
@@ -145,8 +149,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "dyed-lifted-polyps": ("dyed and lifted polyp", "dyed lifted polyp"),
     "dyed-resection-margins": ("dyed resection margin",),
     "impacted-stool": ("stool",),
-    "bbps-0-1": ("inadequate preparation",),
-    "bbps-2-3": ("adequate preparation",),
     "ulcerative-colitis-grade-0-1": ("colitis", "ulcerative colitis", "mayo 0 to 1", "mayo 0-1"),
     "ulcerative-colitis-grade-1": ("colitis", "ulcerative colitis", "mayo 1"),
     "ulcerative-colitis-grade-1-2": ("colitis", "ulcerative colitis", "mayo 1 to 2", "mayo 1-2"),
@@ -162,20 +164,27 @@ FINDING_WORDS = words("finding findings candidate candidates")
 LANDMARK_WORDS = words("landmark landmarks")
 """What any landmark may be called."""
 
+SEEN_WORDS = words("seen detected found recorded opened observed identified present noted shown documented")
+"""What is said of something that is there."""
+
 REASONS = frozenset({"outside", "dark", "overexposed", "blurred", "covered", "flush"})
 """Causes of blind time."""
+
+
+_ENDINGS = (
+    *(("'s", ""), ("s", ""), ("es", ""), ("ed", ""), ("d", ""), ("ly", "")),
+    *(("ing", ""), ("ing", "e"), ("ies", "y"), ("ied", "y")),
+)
 
 
 def is_allowed(word: str) -> bool:
     """True when `word`, or what is left without its ending, is a word of a report."""
     if word in ALLOWED:
         return True
-    stems = [word[: -len(end)] for end in ("'s", "s", "es", "ed", "d", "ing", "ly") if word.endswith(end)]
-    stems += [f"{word[:-3]}e" for _ in (0,) if word.endswith("ing")]
-    stems += [f"{word[:-3]}y" for _ in (0,) if word.endswith("ies")]
+    stems = (word[: -len(end)] + instead for end, instead in _ENDINGS if word.endswith(end))
     return any(stem in ALLOWED for stem in stems)
 
 
 def forbidden(word: str) -> str | None:
     """Why `word` may not be used, or None."""
-    return next((reason for reason, words in FORBIDDEN.items() if word in words), None)
+    return next((reason for reason, listed in FORBIDDEN.items() if word in listed), None)

@@ -108,7 +108,8 @@ def _run(facts: Facts) -> str:
     what = f"{frames['analysed']} of {frames['captured']} frames were analysed"
     lost = [f"{frames[key]} {key}" for key in ("skipped", "dropped", "pending") if frames[key]]
     length = "" if facts.independent else f" over {clock(facts.duration_s)} min"
-    return f"{what}{length}{' (' + ', '.join(lost) + ')' if lost else ''}; the analysis {FINISHES[facts.finish]}."
+    losses = f" ({', '.join(lost)})" if lost else ""
+    return f"{what}{length}{losses}; the analysis {FINISHES[facts.finish]}."
 
 
 def _totals(facts: Facts) -> str:

@@ -36,7 +36,9 @@ _PATTERNS = (
 
 
 def score_curve(session: Session, duration: float) -> FloatArray:
-    """float32[BINS]: the highest smoothed score of a finding class per stretch of time; NaN where none was judged."""
+    """float32[BINS]: the highest smoothed score of a finding class per stretch of time; NaN where none was
+    judged.
+    """
     curve = np.full(BINS, np.nan, np.float32)
     for frame in session.frames():
         if not (frame.visible and frame.predictions):
@@ -95,10 +97,8 @@ def _grid(duration: float) -> str:
     for number in range(int(duration / step + 1e-9) + 1):
         x = LEFT + number * step / duration * WIDTH
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{CURVE_TOP}" y2="{bottom:.1f}" class="grid"/>')
-        label = clock(number * step)
-        parts.append(
-            f'<text x="{x:.1f}" y="{bottom + 15:.1f}" class="middle">{label if step < 1 else label[:-2]}</text>'
-        )
+        label = clock(number * step) if step < 1 else clock(number * step)[:-2]
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 15:.1f}" class="middle">{label}</text>')
     for row, name in enumerate(LANES):
         y = _FIRST + LANE * row
         parts.append(f'<rect x="{LEFT}" y="{y:.1f}" width="{WIDTH}" height="{LANE - 6}" class="lane"/>')
@@ -109,9 +109,9 @@ def _grid(duration: float) -> str:
 def _bar(row: int, start: float, end: float, duration: float, fill: str, title: str) -> str:
     x = LEFT + min(start, duration) / duration * WIDTH
     width = max(2.0, (min(end, duration) - min(start, duration)) / duration * WIDTH)
-    x = min(x, LEFT + WIDTH - width)
+    x, y = min(x, LEFT + WIDTH - width), _FIRST + LANE * row + 2
     return (
-        f'<rect x="{x:.1f}" y="{_FIRST + LANE * row + 2:.1f}" width="{width:.1f}" height="{LANE - 10}" rx="2" '
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{LANE - 10}" rx="2" '
         f'fill="{fill}"><title>{escape(title)}</title></rect>'
     )
 

@@ -90,7 +90,7 @@ def phrases(labels: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
     for label in {*labels, *TERMS} - {"background"}:
         ways = [label, *SYNONYMS.get(label, ())]
         said = term(label).say
-        ways += [said] if label in TERMS else []
+        ways += [said] if label in TERMS and term(label).role != "preparation" else []
         for way in {normalised(w) for w in ways}:
             for form in (way, f"{way}s", way.removesuffix("s") if len(way) > 4 else way):
                 for tail in ("", " candidate", " candidates", " finding", " findings", " landmark"):

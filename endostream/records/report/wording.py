@@ -9,8 +9,8 @@ from endostream.records.facts import Sighting
 
 NOTICE = "Research use only. Not for diagnosis."
 NOT_SAID = (
-    "This report never states the adenoma detection rate, histology, size, bleeding, or a Forrest, Paris, NICE, "
-    "Prague or UCEIS class: no class of this software supports them."
+    "This report never states the adenoma detection rate, histology, size, bleeding, or a Forrest, Paris, "
+    "NICE, Prague or UCEIS class: no class of this software supports them."
 )
 NO_FINDING = "No finding was opened. This does not say that there is nothing to see."
 REVIEWS = {

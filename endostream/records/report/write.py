@@ -113,7 +113,8 @@ def _model_line(prose: Prose | None) -> str:
     line = f"Text by a language model ({prose.model or 'unnamed'}), every sentence checked against the facts."
     lost = len(prose.flagged)
     if lost:
-        line += f" {wording.counted(lost, 'sentence')} could not be verified and {'was' if lost == 1 else 'were'} left out."
+        were = "was" if lost == 1 else "were"
+        line += f" {wording.counted(lost, 'sentence')} could not be verified and {were} left out."
     return line
 
 
