@@ -1,4 +1,4 @@
-"""The window's arithmetic and tables: actions, indicator, ages, colours, the timeline's memory, the ledger."""
+"""The window's arithmetic and tables: actions, indicator, ages, colours, the timeline's memory, verdicts."""
 
 from __future__ import annotations
 
@@ -173,7 +173,11 @@ def test_track_knows_blind_unseen_and_preparation_apart() -> None:
 
 def test_stretches_join_what_is_the_same_and_leave_gaps_open() -> None:
     met = [(0.0, 1), (0.1, 1), (0.2, 2), (5.0, 2)]
-    assert stretches(met, 5.0, gap=1.0, least=0.1) == [(1, 0.0, 0.2), (2, 0.2, pytest.approx(0.3)), (2, 5.0, 5.1)]
+    assert stretches(met, 5.0, gap=1.0, least=0.1) == [
+        (1, 0.0, 0.2),
+        (2, 0.2, pytest.approx(0.3)),
+        (2, 5.0, 5.1),
+    ]
 
 
 def test_ledger_keeps_a_verdict_and_counts_landmarks_apart() -> None:
@@ -198,7 +202,7 @@ def test_heat_map_is_at_most_45_percent_and_nothing_where_the_map_is_low() -> No
     assert np.max(np.asarray(alphas)[100:, 100:]) == 0.0
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.7])
+@pytest.mark.parametrize("scale", [0.3, 0.5, 1.0, 2.7])
 def test_outline_lies_on_the_masks_edge_at_any_size(scale: float) -> None:
     path = outline(analysis(frame()).mask, WIDTH * scale, HEIGHT * scale)  # type: ignore[arg-type]
     bounds = path.boundingRect()

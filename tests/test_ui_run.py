@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,6 +25,7 @@ from endostream_ui.wiring import Wiring, shown_spec
 from PIL import Image
 from PySide6.QtCore import QObject, Qt, QThread, Slot
 from PySide6.QtWidgets import QApplication, QMenu
+from small import write_pack, write_video
 from ui_fakes import (
     Builds,
     analysis,
@@ -169,6 +172,15 @@ def test_run_that_breaks_says_so_and_keeps_its_last_picture(opens: Open) -> None
     assert window.view.frame_shown is not None and window.scores.heading == "NOT ANALYSED"
 
 
+def test_error_nobody_caught_becomes_a_banner_and_the_hook_goes_with_the_window(opens: Open) -> None:
+    window, controller, _ = opens(source=None)
+    before = sys.excepthook
+    with window_app._Hook(controller):
+        sys.excepthook(KeyError, KeyError("lost"), None)
+    assert window.banner.notice is not None and "KeyError" in window.banner.notice.text
+    assert sys.excepthook is before
+
+
 def test_failed_sink_is_told_once_while_the_picture_goes_on(opens: Open) -> None:
     window, controller, builds = opens()
     builds.last.more = {"sinks": {"session": "disk full"}}
@@ -177,7 +189,9 @@ def test_failed_sink_is_told_once_while_the_picture_goes_on(opens: Open) -> None
     window.banner.clear()
     builds.last.show(frame(1), analysis(frame(1), top="background"))
     spin(lambda: controller.indicator.kind is Kind.ANALYSING)
-    settle()
+    later: list[object] = []
+    controller.measured.connect(lambda status, age: later.append(status))
+    spin(lambda: len(later) >= 2)
     assert window.banner.notice is None
 
 
@@ -280,7 +294,7 @@ def test_end_is_quiet_and_offers_the_report_then_a_click_looks_again(opens: Open
     spin(lambda: controller.running)
     assert builds.asked[-1] == ("/x/clip.mp4", None), "looking again records nothing"
     assert ("seek", 4.0) in builds.last.asked
-    builds.last.tell(("found", opened(1)))
+    builds.last.tell(("found", opened(5)))
     builds.last.show(frame(100), analysis(frame(100)))
     spin(lambda: controller.indicator.kind is Kind.REPLAY)
     assert len(window.findings.findings) == 1
@@ -419,6 +433,31 @@ def test_timed_run_saves_a_picture_of_the_window_and_ends(qt: QApplication, tmp_
         assert picture.width >= 640
     failing = Builds(error=InputError("no such file; check the name"))
     assert window_app.run("clip.mp4", Settings(), quit_after=0.0, keep=None, build=failing) == 1
+
+
+def test_real_run_is_kept_and_a_verdict_after_its_end_is_in_its_findings(
+    qt: QApplication,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    clip, session = write_video(tmp_path / "clip.mp4", 40), tmp_path / "session"
+    settings = Settings(pack=str(write_pack(tmp_path / "tiny")), engine="torch", device="cpu")
+    settings = replace(settings, visibility=replace(settings.visibility, enabled=False))
+    controller = Controller(settings, keep=lambda source: session)
+    window = MainWindow(controller, Preferences(tmp_path / "window.ini"))
+    wiring = Wiring(controller, window)
+    controller.open(str(clip))
+    spin(lambda: controller.failure or (controller.indicator.kind is Kind.FINISHED), 60)
+    assert controller.failure is None
+    assert [f.label for f in window.findings.findings] == ["polyps"]
+    assert controller.report == session / "report.html" and window.view.frame_shown is not None
+    window.act["confirm"].trigger()
+    controller.close()
+    kept = json.loads((session / "findings.json").read_text())
+    assert [f["review"] for f in kept["findings"]] == ["confirmed"]
+    assert kept["frames"]["captured"] == 40
+    del wiring
+    window.deleteLater()
+    controller.deleteLater()
 
 
 def test_display_is_probed_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from endostream_ui.findings_panel import FindingsPanel
 from endostream_ui.samples import Layers, sample_of
-from endostream_ui.scores import Scores
+from endostream_ui.scores import HEAD, Scores
 from endostream_ui.timeline import GUTTER, Timeline
 from endostream_ui.video_view import FOOT, MARGIN, VideoView
 from numpy.typing import NDArray
@@ -218,7 +218,12 @@ def press(widget: QWidget, at: QPoint) -> None:
     left = Qt.MouseButton.LeftButton
     where = QPointF(at)
     event = QMouseEvent(
-        QEvent.Type.MouseButtonPress, where, widget.mapToGlobal(where), left, left, Qt.KeyboardModifier.NoModifier
+        QEvent.Type.MouseButtonPress,
+        where,
+        widget.mapToGlobal(where),
+        left,
+        left,
+        Qt.KeyboardModifier.NoModifier,
     )
     QApplication.sendEvent(widget, event)
 
@@ -230,9 +235,10 @@ def test_scores_mark_the_unreliable_and_say_when_nothing_is_analysed(qt: QApplic
     scores.set_sample(sample_of(analysis(frame(), top="hemorrhoids")))
     assert scores.heading == "what the AI sees now"
     assert scores.rows[0] == ("hemorrhoids", 0.9) and len(scores.rows) == 5
-    plain = grabbed(scores)
+    bar = slice(HEAD + 30, HEAD + 34), slice(20, 200)
+    assert grabbed(scores)[bar].std(axis=(0, 1)).max() < 1, "a reliable class has a plain bar"
     scores.set_classes(frozenset({"hemorrhoids"}), 0.6)
-    assert (grabbed(scores) != plain).any()
+    assert grabbed(scores)[bar].std(axis=(0, 1)).max() > 10, "an unreliable one is hatched"
     scores.set_sample(sample_of(analysis(frame(), visible=False)))
     assert scores.heading == "NOT JUDGED: blurred"
     scores.set_sample(None)

@@ -1,0 +1,1 @@
+"""The EndoStream window: Qt at the edge, nothing below it knows that it exists."""

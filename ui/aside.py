@@ -1,0 +1,106 @@
+"""Slow work beside the main thread: stills, small pictures, verdicts on disk, looking for devices.
+
+Owns one worker thread. Must not decide what is to be done; what goes wrong becomes a notice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PySide6.QtCore import QElapsedTimer, QObject, Signal
+
+from endostream.errors import EndostreamError
+from endostream.types import Analysis, Finding, Frame, Review
+
+from .ledger import Key
+from .life import one_line
+from .samples import Layers, Notice
+from .stills import save_still, still_folder, thumbnail
+
+log = logging.getLogger(__name__)
+THUMBNAIL_MS = 500
+NEAR = 0.5
+"""Seconds between a peak and the picture that may stand for it."""
+
+
+class Aside(QObject):
+    """Does slow things in order, one at a time; connect its signals to bound methods of QObjects."""
+
+    stillReady = Signal(object, object)  # Key, QImage
+    devicesListed = Signal(object)
+    noticed = Signal(object)
+    said = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="window-aside")
+        self._thumbed: dict[Key, QElapsedTimer] = {}
+
+    def close(self) -> None:
+        """Finish what was asked for and end the thread."""
+        self._worker.shutdown(wait=True)
+
+    def forget(self) -> None:
+        """Start a run without the pictures of the one before."""
+        self._thumbed.clear()
+
+    def save_still(
+        self, session: Path | None, frame: Frame, analysis: Analysis | None, layers: Layers
+    ) -> None:
+        """Save the picture as shown."""
+        folder = still_folder(session)
+
+        def work() -> None:
+            path = save_still(folder, frame, analysis, layers)
+            self.said.emit(f"Still saved: {path}")
+
+        self._do(work)
+
+    def take_thumbnail(self, key: Key, finding: Finding, analysis: Analysis | None) -> None:
+        """Draw a finding's small picture, when this one is near its peak; at most twice a second."""
+        if analysis is None or abs(analysis.frame.time - finding.peak.time) > NEAR:
+            return
+        clock = self._thumbed.get(key)
+        if clock is not None and clock.elapsed() < THUMBNAIL_MS:
+            return
+        clock = self._thumbed.setdefault(key, QElapsedTimer())
+        clock.start()
+        self._do(lambda: self.stillReady.emit(key, thumbnail(analysis)))
+
+    def write_reviews(self, session: Path, reviews: dict[Key, Review]) -> None:
+        """Write verdicts into a finished session, and its report anew."""
+
+        def work() -> None:
+            from endostream.pipeline.keeping import write_documents
+            from endostream.records.store import set_review
+
+            for (finding, landmark), review in reviews.items():
+                set_review(session, finding, review, landmark=landmark)
+            write_documents(session)
+
+        self._do(work)
+
+    def list_devices(self) -> None:
+        """Look for capture devices; `devicesListed` follows."""
+
+        def work() -> None:
+            from endostream.capture.devices import list_devices
+
+            self.devicesListed.emit(list_devices())
+
+        self._do(work)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except EndostreamError as error:
+                self.noticed.emit(Notice(one_line(error), "warning"))
+            except Exception as error:
+                log.exception("work aside failed")
+                self.noticed.emit(Notice(one_line(error), "warning"))
+
+        self._worker.submit(guarded)

@@ -1,0 +1,224 @@
+"""One run from build to end, on its own thread.
+
+Owns the thread that builds the pipeline, waits for its end and closes it. Must not touch widgets: it
+tells the main thread through queued signals, each with the number of its run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from PySide6.QtCore import QObject, Signal
+
+from endostream.config import Settings
+from endostream.errors import EndostreamError
+from endostream.types import Review, Status
+
+from .bridge import Bridge
+from .samples import Notice
+
+log = logging.getLogger(__name__)
+
+
+class Slot(Protocol):
+    """The newest value of a kind, as the pipeline keeps it."""
+
+    @property
+    def version(self) -> int:
+        """Raised by every new value."""
+
+    def get(self) -> Any:
+        """The newest value, or None."""
+
+
+class Running(Protocol):
+    """What the window needs of a pipeline."""
+
+    @property
+    def latest_frame(self) -> Slot:
+        """The newest picture."""
+
+    @property
+    def latest_analysis(self) -> Slot:
+        """The newest analysis."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Ask for the end."""
+
+    def join(self, timeout: float | None = None) -> Status:
+        """Wait for the end; raises the first error."""
+
+    def close(self) -> None:
+        """Let everything go."""
+
+    def pause(self) -> None:
+        """Hold a paced file."""
+
+    def resume(self) -> None:
+        """Play on."""
+
+    def seek(self, seconds: float) -> None:
+        """Go to a stream time."""
+
+    def set_speed(self, factor: float) -> None:
+        """Play faster or slower."""
+
+    def take_still(self) -> bool:
+        """Keep a still in the session; False when there is no session."""
+
+    def review(self, finding: int, review: Review, note: str = "") -> bool:
+        """Write a verdict into the session; False when there is none."""
+
+    def status(self) -> Status:
+        """How it is doing."""
+
+
+Build = Callable[..., Running]
+"""(source, settings, *, sinks, folder, say) to a pipeline that is ready to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A source to open."""
+
+    spec: str
+    """SOURCE as on the command line."""
+    settings: Settings
+    """The settings to open it with."""
+    play: bool = True
+    """False holds a file at its first frame."""
+    at: float | None = None
+    """Stream time in seconds to go to at once."""
+    replay: bool = False
+    """True looks at a finished run again: nothing is recorded and no finding is counted twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended."""
+
+    status: Status | None
+    """The last status, or None when it never started."""
+    error: str | None
+    """What went wrong and what to do, or None."""
+    report: Path | None
+    """The report, where one was written."""
+
+
+def build_product(spec: str, settings: Settings, *, folder: Path | None, **options: Any) -> Running:
+    """The product's own pipeline; imported here, because it loads the networks' libraries."""
+    from endostream.pipeline.build import Keeping, build
+
+    keeping = None if folder is None else Keeping(folder)
+    pipeline: Running = build(spec, settings, paced=True, keeping=keeping, **options)
+    return pipeline
+
+
+def one_line(error: BaseException) -> str:
+    """An error for people: its own line, or where to look for a cause nobody foresaw."""
+    if isinstance(error, EndostreamError):
+        return " ".join(str(error).split())
+    first = (str(error).splitlines() or [""])[0]
+    return f"unexpected {type(error).__name__}: {first}; run endostream doctor, and report it with the log"
+
+
+def farewell(ending: Ending, findings: int) -> Notice | None:
+    """What is said at the end of a run; nothing of one that was given up before it began."""
+    if ending.error is not None:
+        return Notice(ending.error, "failure", "open")
+    if ending.status is None:
+        return None
+    found = f"{findings} finding{'s' * (findings != 1)}" if findings else "no finding"
+    word = "Finished" if ending.status.finish == "completed" else "Stopped"
+    return Notice(f"{word}: {found}.", "info", "report" if ending.report is not None else None)
+
+
+def troubles(status: Status) -> list[Notice]:
+    """What a person must know of a run that goes on: listeners that failed, warnings."""
+    failed = [
+        Notice(f"{name} failed: {reason}. Picture and analysis go on.", "failure")
+        for name, reason in status.sinks.items()
+    ]
+    return failed + [Notice(warning, "warning") for warning in status.warnings]
+
+
+class Life(QObject):
+    """A run; make it, then `begin`. Signals arrive on the main thread when connected queued."""
+
+    said = Signal(int, str)
+    built = Signal(int, object)
+    ended = Signal(int, object)
+
+    def __init__(self, bridge: Bridge, build: Build, folder: Path | None) -> None:
+        super().__init__()
+        self.bridge, self.folder = bridge, folder
+        self.run = bridge.run
+        self._build = build
+        self._pipeline: Running | None = None
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, wish: Wish) -> None:
+        """Build and start on a thread of its own."""
+        self._thread = threading.Thread(
+            target=self._live, args=(wish,), name=f"window-run-{self.run}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask for the end; a run that is still being built ends before it starts."""
+        self._stopped.set()
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.stop()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the thread; False when it is still busy."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+            return not self._thread.is_alive()
+        return True
+
+    def _live(self, wish: Wish) -> None:
+        status: Status | None = None
+        error: str | None = None
+        try:
+            status = self._work(wish)
+        except EndostreamError as problem:
+            error = one_line(problem)
+        except Exception as problem:
+            log.exception("a run failed")
+            error = one_line(problem)
+        if status is None and self._pipeline is not None:
+            status = self._pipeline.status()
+        report = self.folder / "report.html" if self.folder is not None else None
+        there = report is not None and status is not None and report.is_file()
+        self.ended.emit(self.run, Ending(status, error, report if there else None))
+
+    def _work(self, wish: Wish) -> Status | None:
+        self._say("opening the source")
+        pipeline = self._build(
+            wish.spec, wish.settings, sinks=[self.bridge], folder=self.folder, say=self._say
+        )
+        try:
+            if self._stopped.is_set():
+                return None
+            self._pipeline = pipeline
+            pipeline.start()
+            self.built.emit(self.run, pipeline)
+            if self._stopped.is_set():  # asked for between the lines above
+                pipeline.stop()
+            return pipeline.join()
+        finally:
+            pipeline.close()
+
+    def _say(self, text: str) -> None:
+        self.said.emit(self.run, text)

@@ -1,0 +1,77 @@
+"""What the window remembers between starts, in an INI file in the user's preferences folder.
+
+Owns the names and defaults. Must not hold anything of a patient: only the kind of the last source is
+kept for devices and streams, the path for files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QSettings
+
+from endostream.resources import user_config
+
+from .samples import Layers
+
+
+class Preferences:
+    """Geometry, theme, overlays, the last folder."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        file = path or user_config("window.ini")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._store = QSettings(str(file), QSettings.Format.IniFormat)
+
+    @property
+    def geometry(self) -> QByteArray | None:
+        """The window's place and size, or None at the first start."""
+        value = self._store.value("geometry")
+        return value if isinstance(value, QByteArray) else None
+
+    @geometry.setter
+    def geometry(self, value: QByteArray) -> None:
+        self._store.setValue("geometry", value)
+
+    @property
+    def theme(self) -> str:
+        """`dark` or `light`."""
+        return str(self._store.value("theme", "dark"))
+
+    @theme.setter
+    def theme(self, value: str) -> None:
+        self._store.setValue("theme", value)
+
+    @property
+    def layers(self) -> Layers:
+        """The overlays; they are never hidden at the start."""
+        opacity = str(self._store.value("opacity", "0.8"))
+        try:
+            strength = min(max(float(opacity), 0.0), 1.0)
+        except ValueError:
+            strength = 0.8
+        return Layers(
+            heatmap=str(self._store.value("heatmap", "false")).lower() == "true",
+            contour=str(self._store.value("contour", "true")).lower() == "true",
+            opacity=strength,
+        )
+
+    @layers.setter
+    def layers(self, value: Layers) -> None:
+        self._store.setValue("heatmap", str(value.heatmap).lower())
+        self._store.setValue("contour", str(value.contour).lower())
+        self._store.setValue("opacity", f"{value.opacity:.2f}")
+
+    @property
+    def source(self) -> str:
+        """The last file or device, offered first."""
+        return str(self._store.value("source", ""))
+
+    @source.setter
+    def source(self, value: str) -> None:
+        kept = value.split("://")[0] + "://" if "://" in value else value  # addresses may hold passwords
+        self._store.setValue("source", kept)
+
+    def save(self) -> None:
+        """Write them down now."""
+        self._store.sync()
