@@ -275,8 +275,6 @@ def _spread(classifier: Classifier, segmenter: Segmenter, pictures: Sequence[np.
         # The class that wins most often becomes `polyps`.
         head.weight[[often, polyps]] = head.weight[[polyps, often]]
         head.bias[[often, polyps]] = head.bias[[polyps, often]]
-        middle = torch.cat(
-            [torch.from_numpy(_segment(p, segmenter)).flatten() for p in pictures[:2]]
-        ).median()
+        middle = float(np.median(_segment(pictures[0], segmenter)))
         assert segmenter.final.bias is not None
         segmenter.final.bias -= middle

@@ -114,19 +114,16 @@ def test_other_weights_and_other_precision_are_compiled_anew(pack: Pack) -> None
     assert len(blobs()) == 2 and not set(blobs()) & set(before), "the older ones are gone"
 
 
-@pytest.mark.parametrize("damage", ["flipped", "short", "empty", "foreign"])
-def test_a_damaged_cache_is_rebuilt(damage: str, pack: Pack) -> None:
+def test_a_damaged_cache_is_rebuilt(pack: Pack) -> None:
     first = run(pack, engine="openvino", precision="fp32")
-    for path in blobs():
-        content = bytearray(path.read_bytes())
-        if damage == "foreign":
-            # Whole by its checksum, but nothing OpenVINO can read.
-            write_blob(path, b"not a compiled network")
-            continue
-        content[len(content) // 2] ^= 0xFF
-        path.write_bytes({"flipped": content, "short": content[:100], "empty": b""}[damage])
+    flipped, foreign = blobs()
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    flipped.write_bytes(content)
+    # Whole by its checksum, but nothing OpenVINO can read.
+    write_blob(foreign, b"not a compiled network")
     again = run(pack, engine="openvino", precision="fp32")
-    assert all(s.startswith("compiling") for s in again[2])
+    assert [s.split()[0] for s in again[2]] == ["compiling", "compiling"]
     assert np.array_equal(first[0][0].logits, again[0][0].logits)
     assert all(s.startswith("loading") for s in run(pack, engine="openvino", precision="fp32")[2])
 
@@ -145,6 +142,10 @@ def test_blobs_are_whole_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "net-a.blob"
     assert read_blob(path) is None
     assert write_blob(path, b"12345") is None and read_blob(path) == b"12345"
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:30], b"", whole[:-1] + b"6", b"x" + whole[1:]):
+        path.write_bytes(damaged)
+        assert read_blob(path) is None
     assert write_blob(path.with_name("net-b.blob"), b"678") is None
     assert write_blob(path.with_name("net-other-c.blob"), b"9") is None
     assert [p.name for p in sorted(path.parent.iterdir())] == ["net-b.blob", "net-other-c.blob"]

@@ -37,15 +37,15 @@ def _openvino() -> ModuleType:
     """OpenVINO with its telemetry out of reach.
 
     `import openvino` itself sends an event when the package `openvino_telemetry` is there. An entry of
-    None makes importing that package fail, and OpenVINO then uses its own stub that does nothing.
+    None makes importing that package fail, and OpenVINO then takes its own stub that does nothing.
     """
-    sent = sys.modules.get("openvino_telemetry")
-    if sent is None:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    else:
-        # Somebody else in this process imported it first: withdraw the consent it assumed.
-        sent.Telemetry(app_name="endostream", enable_opt_in_dialog=False).consent = False
-    return importlib.import_module("openvino")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    openvino = importlib.import_module("openvino")
+    # Where somebody imported OpenVINO before us, its converter still holds the real thing.
+    holders = [m for n, m in sys.modules.items() if n.startswith("openvino.tools.ovc.") and hasattr(m, "tm")]
+    for holder in holders:
+        vars(holder)["tm"] = importlib.import_module("openvino.tools.ovc.telemetry_stub")
+    return openvino
 
 
 @cache
@@ -129,12 +129,18 @@ def _convert(wish: Wish) -> Any:
     network = load(wish.pack, wish.model, wish.seed)
     import torch
 
-    settle_torch(1)
+    settle_torch(wish.threads)
     example = torch.zeros(1, 3, how.height, how.width)
-    with warnings.catch_warnings(), torch.no_grad():
-        # Tracing warns about sizes becoming constants, which is the point of it.
-        warnings.simplefilter("ignore")
-        return _openvino().convert_model(network, example_input=example, input=[list(example.shape)])
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            # Tracing warns about sizes becoming constants, which is the point of it.
+            warnings.simplefilter("ignore")
+            # One pass; OpenVINO's own tracing makes three.
+            trace: Any = torch.jit.trace
+            traced = torch.jit.freeze(trace(network, example, strict=False, check_trace=False))
+            return _openvino().convert_model(traced, example_input=example, input=[list(example.shape)])
+    finally:
+        settle_torch(1)
 
 
 def _runner(compiled: Any) -> Runner:

