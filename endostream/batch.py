@@ -80,7 +80,9 @@ def analyse(
     pipeline.start()
     status = _wait(pipeline, progress)
     if status.counts.analysed == 0 and status.finish == "completed":
-        raise InputError(f"{pipeline.info.source.name}: no frame in the part asked for; check --start and --duration")
+        raise InputError(
+            f"{pipeline.info.source.name}: no frame in the part asked for; check --start and --duration"
+        )
     session = Session.open(keeping.folder)
     return Outcome(keeping.folder, status, len(session.findings))
 
@@ -91,7 +93,8 @@ def _wait(pipeline: Pipeline, progress: Say | None) -> Status:
         if not pipeline.running:
             return status
         if progress is not None:
-            progress(f"{status.counts.analysed} frames analysed, {status.fps:.0f} a second, at {status.duration:.1f} s")
+            done = f"{status.counts.analysed} frames analysed, {status.fps:.0f} a second"
+            progress(f"{done}, at {status.duration:.1f} s")
 
 
 def conclude(folder: Path, settings: Settings, stops: Listen | None = None) -> str:

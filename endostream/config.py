@@ -162,7 +162,8 @@ def _build(kind: type[Any], table: Mapping[str, Any], where: str, base: Any = No
 def read_settings(path: Path) -> Settings:
     """The settings written in a TOML file; keys that are not there keep their defaults.
 
-    Raises `InputError` for a file that cannot be read, an unknown key (the nearest is named) or a wrong value.
+    Raises `InputError` for a file that cannot be read, an unknown key (the nearest is named) or a wrong
+    value.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

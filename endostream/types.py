@@ -130,9 +130,8 @@ class Analysis:
         return self.predictions[0] if self.predictions else None
 
     def __repr__(self) -> str:
-        return (
-            f"Analysis({self.frame!r}, {self.acting!r}, heatmap={_shape(self.heatmap)}, mask={_shape(self.mask)})"
-        )
+        maps = f"heatmap={_shape(self.heatmap)}, mask={_shape(self.mask)}"
+        return f"Analysis({self.frame!r}, {self.acting!r}, {maps})"
 
 
 @dataclass(frozen=True, slots=True)

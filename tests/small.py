@@ -56,7 +56,7 @@ polyps = 0.5
 
 
 def write_pack(folder: Path, bias: float = 3.0) -> Path:
-    """A pack whose classifier says `polyps` with logit `bias`, whatever it sees, and whose masks are random."""
+    """A pack whose classifier says `polyps` with logit `bias`, whatever it sees; its masks are random."""
     import torch
     from safetensors.torch import save_file
 
@@ -84,7 +84,9 @@ def tissue(index: int, size: tuple[int, int] = (96, 64)) -> NDArray[np.uint8]:
     rng = np.random.default_rng(1)
     field = cv2.GaussianBlur(rng.normal(0, 1, (size[1], size[0] * 2)).astype(np.float32), (0, 0), 1.5)
     field = field[:, index % size[0] : index % size[0] + size[0]]
-    return np.clip(np.stack([170 + 60 * field, 95 + 40 * field, 75 + 30 * field], -1), 0, 255).astype(np.uint8)
+    return np.clip(np.stack([170 + 60 * field, 95 + 40 * field, 75 + 30 * field], -1), 0, 255).astype(
+        np.uint8
+    )
 
 
 def write_video(

@@ -7,7 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from endostream.analysis.findings import Bounds, FindingRules, FindingTracker, ReplayTracker, Sample, findings_of
+from endostream.analysis.findings import (
+    Bounds,
+    FindingRules,
+    FindingTracker,
+    ReplayTracker,
+    Sample,
+    findings_of,
+)
 from endostream.analysis.smoothing import Smoother, alpha, softmax
 from endostream.types import Finding, FindingEvent
 
@@ -118,7 +125,9 @@ def test_going_back_never_doubles_a_finding() -> None:
     for event in tracker.finish():
         state[event.finding.id] = event
     kept = [e.finding for e in state.values() if e.change != "removed"]
-    assert [(f.id, f.label, f.start, f.end) for f in kept] == [(f.id, f.label, f.start, f.end) for f in before]
+    assert [(f.id, f.label, f.start, f.end) for f in kept] == [
+        (f.id, f.label, f.start, f.end) for f in before
+    ]
 
 
 def test_watching_again_with_another_result_replaces_the_finding() -> None:

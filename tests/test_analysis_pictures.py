@@ -84,7 +84,9 @@ def test_heat_map_is_never_opaque_and_lies_where_it_is_hot() -> None:
     changed = np.abs(render(frame, analysis, Layers(bar=False)).astype(int) - frame.image).max(axis=2) > 3
     rows, columns = np.nonzero(changed)
     assert abs(rows.mean() - 75) < 8 and abs(columns.mean() - 220) < 8
-    assert np.abs(render(frame, analysis, Layers(bar=False)).astype(int) - frame.image).max() <= 0.45 * 255 + 2
+    assert (
+        np.abs(render(frame, analysis, Layers(bar=False)).astype(int) - frame.image).max() <= 0.45 * 255 + 2
+    )
 
 
 def test_contours_and_clock() -> None:

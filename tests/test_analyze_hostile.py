@@ -95,7 +95,9 @@ def test_a_source_that_cannot_be_analysed(
 
 def test_a_cut_file_with_its_index_is_analysed_as_far_as_it_goes(pack: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    whole = write_video(tmp_path / "whole.mp4", 60, picture=lambda k: rng.integers(60, 200, (64, 96, 3), np.uint8))
+    whole = write_video(
+        tmp_path / "whole.mp4", 60, picture=lambda k: rng.integers(60, 200, (64, 96, 3), np.uint8)
+    )
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert main(["analyze", str(cut), "--out", str(tmp_path / "out"), "--pack", str(pack)]) == 0
@@ -155,14 +157,18 @@ def test_a_wrong_checksum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["packs", "verify", str(folder)]) == 2
 
 
-def test_a_folder_that_cannot_be_written(pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clip = write_video(tmp_path / "clip.mp4", 5)
     (tmp_path / "file").write_text("in the way")
     assert main(["analyze", str(clip), "--out", str(tmp_path / "file"), "--pack", str(pack)]) == 2
     assert "file" in complaint(capsys)
     if os.geteuid() != 0:
         (tmp_path / "locked").mkdir(mode=0o500)
-        assert main(["analyze", str(clip), "--out", str(tmp_path / "locked" / "out"), "--pack", str(pack)]) == 2
+        assert (
+            main(["analyze", str(clip), "--out", str(tmp_path / "locked" / "out"), "--pack", str(pack)]) == 2
+        )
 
 
 def test_tissue_is_judged_visible() -> None:

@@ -1,4 +1,4 @@
-"""`--protocol published` repeats the predecessor: against an independent reference, through the command line."""
+"""`--protocol published` repeats the predecessor: held against an independent reference, end to end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from small import tissue, write_video
 from endostream.cli import main
 from endostream.models import build
 
-
 pytestmark = pytest.mark.timeout(300)  # two networks of full size, twice, in plain fp32
 
 
@@ -28,7 +27,7 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Clip, results, checkpoints and the reference's answers for a clip whose pictures open and close the gate."""
+    """A run and the reference's answers for a clip whose pictures open and close the gate."""
     folder = tmp_path_factory.mktemp("published")
 
     def picture(index: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -39,7 +38,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     clip = write_video(folder / "clip.mp4", 18, 15.0, picture)
     files = write_checkpoints(folder, 0, list(sampled(clip)))
     assert main(["packs", "import", *map(str, files), "--pack", "endodinov2"]) == 0
-    more = ["--protocol", "published", "--engine", "torch", "--precision", "fp32", "--save-masks", "--save-heatmaps"]
+    more = [
+        "--protocol",
+        "published",
+        "--engine",
+        "torch",
+        "--precision",
+        "fp32",
+        "--save-masks",
+        "--save-heatmaps",
+    ]
     assert main(["analyze", str(clip), "--out", str(folder / "out"), "--pack", "endodinov2", *more]) == 0
     return Run(clip, folder / "out", files, reference_video(clip, files))
 
@@ -67,7 +75,9 @@ def test_the_predecessors_json(run: Run) -> None:
     keys = ["frame_idx", "predicted_class", "confidence", "polyp_detected", "segmentation_available"]
     assert [list(row) for row in found] == [keys] * 6 and [r["frame_idx"] for r in found] == list(range(6))
     for want, row in zip(expected, found, strict=True):
-        assert row["predicted_class"] == want["label"] and row["polyp_detected"] == (want["label"] == "polyps")
+        assert row["predicted_class"] == want["label"] and row["polyp_detected"] == (
+            want["label"] == "polyps"
+        )
         assert row["segmentation_available"] == want["segmentation_available"]
 
 

@@ -72,7 +72,9 @@ def report(session: Path, server: FakeServer | None, capsys: pytest.CaptureFixtu
     return line, (session / "report.md").read_text() + (session / "report.html").read_text()
 
 
-def test_a_faithful_text_is_kept(session: Path, server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_faithful_text_is_kept(
+    session: Path, server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, text = report(session, server, capsys)
     assert text.count(FAITHFUL) == 2
     stored = json.loads((session / "prose.json").read_text())

@@ -1,4 +1,4 @@
-"""`analyze` from end to end with a tiny pack: what lies in the folder, twice the same, killed, interrupted."""
+"""`analyze` from end to end with a tiny pack: its folder, twice the same, killed, interrupted."""
 
 from __future__ import annotations
 
@@ -136,8 +136,20 @@ def test_no_socket_is_opened_at_all(
 
 
 def start(source: Path | str, out: Path, pack: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "endostream", "analyze", str(source), "--out", str(out), "--pack", str(pack)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ})
+    command = [
+        sys.executable,
+        "-m",
+        "endostream",
+        "analyze",
+        str(source),
+        "--out",
+        str(out),
+        "--pack",
+        str(pack),
+    ]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
+    )
 
 
 def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[str]) -> int:
@@ -153,7 +165,9 @@ def wait_for_rows(folder: Path, count: int, process: subprocess.Popen[str]) -> i
 
 @pytest.fixture(scope="module")
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_video(tmp_path_factory.mktemp("clips") / "long.mp4", 6000, picture=lambda k: tissue(k % 50, (64, 48)))
+    return write_video(
+        tmp_path_factory.mktemp("clips") / "long.mp4", 6000, picture=lambda k: tissue(k % 50, (64, 48))
+    )
 
 
 def test_kill_leaves_a_session_that_opens(long_clip: Path, pack: Path, tmp_path: Path) -> None:
@@ -169,7 +183,9 @@ def test_kill_leaves_a_session_that_opens(long_clip: Path, pack: Path, tmp_path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_finishes_cleanly(number: signal.Signals, long_clip: Path, pack: Path, tmp_path: Path) -> None:
+def test_the_first_signal_finishes_cleanly(
+    number: signal.Signals, long_clip: Path, pack: Path, tmp_path: Path
+) -> None:
     process = start(long_clip, tmp_path / "o", pack)
     wait_for_rows(tmp_path / "o", 50, process)
     process.send_signal(number)

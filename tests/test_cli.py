@@ -11,7 +11,19 @@ import pytest
 
 from endostream.cli import cli, main
 
-NAMES = {"open", "analyze", "demo", "devices", "doctor", "packs", "bench", "phantom", "train", "sessions", "report"}
+NAMES = {
+    "open",
+    "analyze",
+    "demo",
+    "devices",
+    "doctor",
+    "packs",
+    "bench",
+    "phantom",
+    "train",
+    "sessions",
+    "report",
+}
 
 
 def test_the_contracts_names_are_there() -> None:
@@ -24,7 +36,9 @@ def test_json_is_one_document(command: list[str], capsys: pytest.CaptureFixture[
     assert isinstance(json.loads(capsys.readouterr().out), dict)
 
 
-def test_a_recipe_says_what_it_needs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_says_what_it_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ENDOSTREAM_DATA", "/nonexistent")
     assert main(["packs", "list"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("endodinov2"))
@@ -55,8 +69,12 @@ def test_exit_codes(arguments: list[str], code: int, capsys: pytest.CaptureFixtu
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
-    code = "import sys, endostream.cli as c; c.main(['--help']); print([m for m in ('torch', 'cv2', 'av', 'PySide6', 'openvino') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    heavy = "('torch', 'cv2', 'av', 'PySide6', 'openvino')"
+    said = f"print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, endostream.cli as c; c.main(['--help']); {said}"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd()
+    )
     assert out.stdout.strip().splitlines()[-1] == "[]"
 
 

@@ -84,7 +84,9 @@ class Listener(QuietSink):
         self.end = status
 
 
-def run(source: FakeSource, *sinks: object, analyzer: FakeAnalyzer | None = None, **parts: object) -> Pipeline:
+def run(
+    source: FakeSource, *sinks: object, analyzer: FakeAnalyzer | None = None, **parts: object
+) -> Pipeline:
     rules = FindingRules(LABELS, Bounds(), background=("background",))
     info = RunInfo(source.info, {"name": "fake"}, LABELS, {}, {})
     return Pipeline(
@@ -214,4 +216,8 @@ def test_sampling_in_seconds_and_the_published_way() -> None:
     assert [until.choose(f) for f in frames(25, 26)] == ["take"] * 25 + ["stop"]
     published = published_sampler(29.97)
     chosen = [published.choose(f) for f in frames(29.97, 1900)]
-    assert chosen.index("stop") == 1798 and [k for k, c in enumerate(chosen[:1798]) if c == "take"][:3] == [0, 5, 10]
+    assert chosen.index("stop") == 1798 and [k for k, c in enumerate(chosen[:1798]) if c == "take"][:3] == [
+        0,
+        5,
+        10,
+    ]

@@ -201,6 +201,17 @@ def test_phantom_frames_wait_for_their_step() -> None:
     assert not any(samples[number].mask.any() for number in range(12, 24))
 
 
+def test_balance_draws_small_sources_as_often() -> None:
+    many = pictures(9)
+    few = [Picture(p.image, p.mask, "few", p.group, p.kind) for p in pictures(1)]
+    for balance, expected in ((0.0, 0.1), (1.0, 0.5)):
+        mixture = Mixture(whole=1.0, crop=0, free=0, erased=0, empty=0, other=0, balance=balance)
+        samples = Samples(many + few, Training(mixture=mixture))
+        rng = np.random.default_rng(0)
+        drawn = [samples._picked("whole", rng)[0].source for _ in range(400)]
+        assert drawn.count("few") / 400 == pytest.approx(expected, abs=0.08)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -17,14 +17,14 @@ from endostream.errors import InputError
 from endostream.models.light import LightClassifier, LightUNet
 from endostream.packs import read_pack, verify_pack
 from endostream.training.data import Picture, load_pictures, read_manifest
-from endostream.training.export import export_pack, write_toml
+from endostream.training.export import calibrated, export_pack, write_toml
 from endostream.training.loop import Run, rate_at, train
 from endostream.training.losses import mask_losses, presence_loss
 from endostream.training.runs import averaged_weights, start
 from endostream.training.samples import Sample, Samples
 from endostream.training.segmenter import SegmenterTask
 from endostream.training.settings import Loss, Network, Schedule, Training
-from endostream.training.validation import HeldOut, held_out, mask_figures, presence_figures
+from endostream.training.validation import HeldOut, held_out, mask_figures, presence_figures, run_network
 
 CONFIG = """
 task = "{task}"
@@ -239,3 +239,28 @@ def test_settings_survive_the_run_folder(runs: Path) -> None:
     assert dataclasses.replace(training, task="classifier") == read_run(runs / "classifier")[0]
     assert described["held_out_groups"] == ["g0", "g1"]
     assert described["init"] is None
+
+
+def test_calibration_mends_a_wrong_temperature_and_prior() -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for number in range(60):
+        image = np.full((32, 32, 3), int(rng.integers(0, 256)), np.uint8)
+        bright = rng.random() < float(image.mean()) / 255
+        mask = np.full((32, 32), int(bright), np.uint8)
+        held.append(
+            HeldOut(Picture(image, mask, "a", f"g{number}", "polyp" if bright else "empty"), free=not bright)
+        )
+    torch.manual_seed(0)
+    network = LightClassifier(2, 12, 1).eval()
+    with torch.no_grad():
+        network.head.bias.add_(torch.tensor([4.0, -4.0]))
+
+    def ece() -> float:
+        pairs = run_network(network, held, 32)
+        return presence_figures([(item, float(out[0].softmax(0)[1])) for item, out in pairs])["ece"]
+
+    before = ece()
+    fitted = calibrated(network, held, 32)
+    assert fitted["shift"] > 1
+    assert ece() < 0.5 * before

@@ -245,6 +245,18 @@ def test_verdict_shows_and_survives_later_changes_of_the_finding(opens: Open) ->
     assert window.findings.findings[0].review == "rejected"
 
 
+def test_verdict_on_a_landmark_reaches_the_session_as_one(opens: Open, tmp_path: Path) -> None:
+    _, controller, builds = opens()
+    controller._folder = tmp_path
+    builds.last.show(frame(1), analysis(frame(1)))
+    told: list[FindingEvent] = []
+    controller.findingChanged.connect(told.append)
+    builds.last.tell(("found", opened(1, 0.1, landmark=True)))
+    spin(lambda: told)
+    controller.review((1, True), "confirmed")
+    assert ("review", 1, "confirmed", "landmark") in builds.last.asked
+
+
 def test_late_words_of_an_earlier_run_are_not_heard(opens: Open) -> None:
     window, controller, builds = opens()
     first = builds.last
@@ -442,7 +454,10 @@ def test_real_run_is_kept_and_a_verdict_after_its_end_is_in_its_findings(
     clip, session = write_video(tmp_path / "clip.mp4", 40), tmp_path / "session"
     settings = Settings(pack=str(write_pack(tmp_path / "tiny")), engine="torch", device="cpu")
     settings = replace(settings, visibility=replace(settings.visibility, enabled=False))
-    controller = Controller(settings, keep=lambda source: session)
+    refused = replace(settings.report, llm="http://127.0.0.1:9/v1")  # nobody listens there
+    controller = Controller(replace(settings, report=refused), keep=lambda source: session)
+    notices: list[str] = []
+    controller.noticed.connect(lambda notice: notices.append(notice.text))
     window = MainWindow(controller, Preferences(tmp_path / "window.ini"))
     wiring = Wiring(controller, window)
     controller.open(str(clip))
@@ -450,6 +465,7 @@ def test_real_run_is_kept_and_a_verdict_after_its_end_is_in_its_findings(
     assert controller.failure is None
     assert [f.label for f in window.findings.findings] == ["polyps"]
     assert controller.report == session / "report.html" and window.view.frame_shown is not None
+    spin(lambda: any("the template stands" in text for text in notices))
     window.act["confirm"].trigger()
     controller.close()
     kept = json.loads((session / "findings.json").read_text())

@@ -155,8 +155,8 @@ class FakePipeline:
     def take_still(self) -> bool:
         return False
 
-    def review(self, number: int, review: str, note: str = "") -> bool:
-        self.asked.append(("review", number, review))
+    def review(self, number: int, review: str, note: str = "", *, landmark: bool = False) -> bool:
+        self.asked.append(("review", number, review) + (("landmark",) if landmark else ()))
         return True
 
 
@@ -168,7 +168,10 @@ class Builds:
         self.made: list[FakePipeline] = []
         self.asked: list[tuple[str, Any]] = []
 
-    def __call__(self, spec: str, settings: Any, *, sinks: list[Any], folder: Any, say: Any) -> FakePipeline:
+    def __call__(
+        self, spec: str, settings: Any, *, sinks: list[Any], folder: Any, say: Any, cancelled: Any
+    ) -> FakePipeline:
+        assert not cancelled.is_set()
         say("compiling the networks")
         self.asked.append((spec, folder))
         if self.error is not None:

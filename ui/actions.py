@@ -57,6 +57,8 @@ ACTIONS: tuple[Action, ...] = (
            "End the run and write the session", needs="run"),
     Action("report", "Open the report", ("Ctrl+R",), "Source", "open_report",
            "Open the report of the finished session", needs="report"),
+    Action("word", "Word the report", ("Ctrl+W",), "Source", "word_report",
+           "Let a language model on this computer word the report", needs="report"),
     Action("quit", "Quit", ("Ctrl+Q",), "Source", "close",
            "Finish the session and close the window"),
     Action("play", "Play or pause", ("Space",), "Playback", "play_or_pause",

@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QElapsedTimer, QObject, Signal
 
+from endostream.config import Settings
 from endostream.errors import EndostreamError
 from endostream.types import Analysis, Finding, Frame, Review
 
@@ -26,6 +28,13 @@ NEAR = 0.5
 """Seconds between a peak and the picture that may stand for it."""
 
 
+def asked(settings: Settings) -> Settings:
+    """The settings when a person asks for prose: the server on this computer, where none is named."""
+    if settings.report.llm != "off":
+        return settings
+    return replace(settings, report=replace(settings.report, llm="auto"))
+
+
 class Aside(QObject):
     """Does slow things in order, one at a time; connect its signals to bound methods of QObjects."""
 
@@ -38,9 +47,12 @@ class Aside(QObject):
         super().__init__()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="window-aside")
         self._thumbed: dict[Key, QElapsedTimer] = {}
+        self._cancels: list[Callable[[], None]] = []
 
     def close(self) -> None:
-        """Finish what was asked for and end the thread."""
+        """Finish what was asked for and end the thread; nobody waits for a language model."""
+        for cancel in self._cancels:
+            cancel()
         self._worker.shutdown(wait=True)
 
     def forget(self) -> None:
@@ -70,16 +82,26 @@ class Aside(QObject):
         clock.start()
         self._do(lambda: self.stillReady.emit(key, thumbnail(analysis)))
 
-    def write_reviews(self, session: Path, reviews: dict[Key, Review]) -> None:
-        """Write verdicts into a finished session, and its report anew."""
+    def write_review(self, session: Path, key: Key, review: Review) -> None:
+        """Write a verdict into a finished session, and its report anew."""
 
         def work() -> None:
             from endostream.pipeline.keeping import write_documents
             from endostream.records.store import set_review
 
-            for (finding, landmark), review in reviews.items():
-                set_review(session, finding, review, landmark=landmark)
+            set_review(session, key[0], review, landmark=key[1])
             write_documents(session)
+
+        self._do(work)
+
+    def word_report(self, session: Path, settings: Settings) -> None:
+        """Ask the local language model for the report's prose; a notice says how that went."""
+
+        def work() -> None:
+            from endostream.batch import conclude
+
+            told = conclude(session, asked(settings), self._cancels.append)
+            self.noticed.emit(Notice(told[0].upper() + told[1:], "info", "report"))
 
         self._do(work)
 

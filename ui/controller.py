@@ -62,7 +62,6 @@ class Controller(QObject):
         self._next: Wish | None = None
         self._runs = 0
         self._folder: Path | None = None
-        self._late_reviews: dict[Key, Review] = {}
         self.ledger = Ledger()
         self.report: Path | None = None
         self._forget()
@@ -189,13 +188,17 @@ class Controller(QObject):
             return
         self.findingChanged.emit(event)
         kept = self._folder is not None and not self.looking_again
-        if self._pipeline is not None and kept and not key[1]:
-            self._pipeline.review(key[0], review)
-        elif self._pipeline is not None and kept:
-            self._late_reviews[key] = review  # a landmark's verdict is written when the session is complete
+        if self._pipeline is not None and kept:
+            self._pipeline.review(key[0], review, landmark=key[1])
         elif self._folder is not None:
-            self._aside.write_reviews(self._folder, {key: review})
+            self._aside.write_review(self._folder, key, review)
         self._decide()
+
+    def word_report(self) -> None:
+        """Let the language model on this computer word the report of the finished session."""
+        if self._folder is not None and self.report is not None:
+            self.said.emit("Asking the language model")
+            self._aside.word_report(self._folder, self.settings)
 
     def save_still(self, frame: Frame, analysis: Analysis | None, layers: Layers) -> None:
         """Keep the picture shown: in the session while one is written, else as a file."""
@@ -239,7 +242,6 @@ class Controller(QObject):
         if not wish.replay:
             self.ledger.clear()
             self._aside.forget()
-            self._late_reviews = {}
             self.report = self._folder = None
             if self._keep is not None:
                 self._folder = self._keep(wish.spec)
@@ -309,9 +311,8 @@ class Controller(QObject):
         self.measured.emit(self._status, self.age)
         self._show_playing(False)
         self._decide()
-        if self._late_reviews and self._folder is not None and ending.error is None:
-            self._aside.write_reviews(self._folder, self._late_reviews)
-            self._late_reviews = {}
+        if ending.report is not None and self.settings.report.llm != "off" and not self.looking_again:
+            self.word_report()
         self.ended.emit(ending)
         wish, self._next = self._next, None
         notice = farewell(ending, self.ledger.count)

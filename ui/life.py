@@ -74,7 +74,7 @@ class Running(Protocol):
     def take_still(self) -> bool:
         """Keep a still in the session; False when there is no session."""
 
-    def review(self, finding: int, review: Review, note: str = "") -> bool:
+    def review(self, finding: int, review: Review, note: str = "", *, landmark: bool = False) -> bool:
         """Write a verdict into the session; False when there is none."""
 
     def status(self) -> Status:
@@ -82,7 +82,7 @@ class Running(Protocol):
 
 
 Build = Callable[..., Running]
-"""(source, settings, *, sinks, folder, say) to a pipeline that is ready to start."""
+"""(source, settings, *, sinks, folder, say, cancelled) to a pipeline that is ready to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,12 @@ class Life(QObject):
     def _work(self, wish: Wish) -> Status | None:
         self._say("opening the source")
         pipeline = self._build(
-            wish.spec, wish.settings, sinks=[self.bridge], folder=self.folder, say=self._say
+            wish.spec,
+            wish.settings,
+            sinks=[self.bridge],
+            folder=self.folder,
+            say=self._say,
+            cancelled=self._stopped,
         )
         try:
             if self._stopped.is_set():

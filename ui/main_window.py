@@ -169,6 +169,10 @@ class MainWindow(QMainWindow):
         if self.controller.report is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.controller.report)))
 
+    def word_report(self) -> None:
+        """Ask the language model on this computer for the report's prose."""
+        self.controller.word_report()
+
     # Playback
 
     def play_or_pause(self) -> None:

@@ -51,7 +51,7 @@ class Preferences:
         except ValueError:
             strength = 0.8
         return Layers(
-            heatmap=str(self._store.value("heatmap", "false")).lower() == "true",
+            heatmap=str(self._store.value("heatmap", "true")).lower() == "true",
             contour=str(self._store.value("contour", "true")).lower() == "true",
             opacity=strength,
         )

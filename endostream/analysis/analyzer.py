@@ -50,10 +50,10 @@ class AnalyzerRules:
 
 
 def class_map(maps: FloatArray, index: int, published: bool = False) -> FloatArray:
-    """The rectified class map float32[gh, gw] of one class, min-max normalised to 0..1; a flat map gives zeros.
+    """The rectified map float32[gh, gw] of one class, min-max normalised to 0..1; a flat map gives zeros.
 
-    Equal to Grad-CAM at the final norm, because the head reads nothing else (see `docs/design.md`); `published`
-    divides twice with the predecessor's small constants.
+    Equal to Grad-CAM at the final norm, because the head reads nothing else (see `docs/design.md`);
+    `published` divides twice with the predecessor's small constants.
     """
     cam = np.maximum(maps[index], 0.0).astype(np.float32)
     cam = cam - cam.min()
@@ -64,7 +64,9 @@ def class_map(maps: FloatArray, index: int, published: bool = False) -> FloatArr
     return np.asarray(cam / top if top > 0.0 else cam, np.float32)
 
 
-def mask_at(logits: FloatArray, size: tuple[int, int], threshold: float, published: bool = False) -> MaskArray:
+def mask_at(
+    logits: FloatArray, size: tuple[int, int], threshold: float, published: bool = False
+) -> MaskArray:
     """The mask bool[H, W] for a source of `size` (width, height) from logits float32[h, w]."""
     if published:
         small = (1.0 / (1.0 + np.exp(-logits)) > 0.5).astype(np.uint8)
@@ -153,10 +155,8 @@ class Analyzer:
     def _predict(self, index: int, answer: Answer, frame: Frame, visible: bool) -> Prediction:
         lane = self._networks.classifiers[index]
         raw = softmax(answer.logits)
-        if self._rules.independent:
-            scores = raw
-        else:
-            scores = self._smoothers[index].update(frame.time, raw, visible)
+        smoother = self._smoothers[index]
+        scores = raw if self._rules.independent else smoother.update(frame.time, raw, visible)
         return Prediction(lane.name, lane.labels, scores, raw)
 
     def _heatmap(self, acting: Prediction, maps: FloatArray) -> FloatArray:

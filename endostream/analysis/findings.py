@@ -1,7 +1,7 @@
 """Findings out of smoothed scores: hysteresis, hold-off, merging; all in seconds of stream time.
 
-Owns when a finding opens, where it starts and ends, and when it was surest. Consumes scores rounded to float16,
-exactly what a session stores, so that thresholds can be moved later without running a network.
+Owns when a finding opens, where it starts and ends, and when it was surest. Consumes scores rounded to
+float16, exactly what a session stores, so that thresholds can be moved later without running a network.
 Must not know frames, pictures, models or storage.
 """
 
@@ -26,7 +26,7 @@ class Bounds:
     close: float = 0.4
     """Score under which it may close."""
     minimum_s: float = 0.5
-    """Hold-off: seconds from reaching `open`, without falling under `close`, to a sample that is still over `open`."""
+    """Hold-off: seconds from reaching `open`, without falling under `close`, to a sample over `open`."""
     merge_s: float = 1.0
     """Gaps up to this many seconds do not split it."""
 
@@ -69,14 +69,14 @@ class _Track:
     before: tuple[float, float] | None = None
     start: float | None = None
     last: float = 0.0
-    peak: Peak = Peak(0.0, 0.0)
+    peak: Peak = field(default_factory=lambda: Peak(0.0, 0.0))
     finding: Finding | None = None
 
     def crossed(self, time: float, score: float, bound: float) -> float:
         """When the score crossed `bound` between the sample before and this one, in seconds.
 
-        Interpolated, and moved back by half the interval that the exponential average leads by (a sample stands
-        for the whole time since the one before), so that start and end hardly depend on the sampling rate.
+        Interpolated, and moved back by half the interval that the exponential average leads by (a sample
+        stands for the whole time since the one before): start and end hardly depend on the sampling rate.
         """
         if self.before is None or score == self.before[1] or time - self.before[0] > self.bounds.merge_s:
             return time
@@ -189,8 +189,8 @@ def findings_of(samples: Iterable[Sample], rules: FindingRules) -> list[FindingE
 class ReplayTracker:
     """Findings of a source that may be watched in any order: samples are kept by time and replaced.
 
-    Going back never doubles a finding: whatever has been seen is tracked again in time order, and findings keep
-    their id (and so their review and still) while they overlap with what they were.
+    Going back never doubles a finding: whatever has been seen is tracked again in time order, and findings
+    keep their id (and so their review and still) while they overlap with what they were.
     """
 
     def __init__(self, rules: FindingRules, every_s: float = 1.0) -> None:

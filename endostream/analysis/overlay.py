@@ -152,8 +152,8 @@ def _put(bar: NDArray[np.uint8], words: NDArray[np.uint8], x: int) -> int:
 def render(frame: Frame, analysis: Analysis | None, layers: Layers | None = None) -> ImageArray:
     """The picture with its overlays, uint8[H + bar, W, 3] RGB.
 
-    The frame itself is not changed. Without an analysis the bar says so: "not analysed" never looks like "nothing
-    found".
+    The frame itself is not changed. Without an analysis the bar says so: "not analysed" never looks like
+    "nothing found".
     """
     layers = layers or Layers()
     height, width = frame.image.shape[:2]

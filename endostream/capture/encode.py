@@ -62,7 +62,8 @@ class VideoWriter:
     container : str
         `mp4` (index in front) or `matroska`.
     gop : int or None
-        Pictures from one key frame to the next at most: short ones make seeking cheap. None leaves it to the encoder.
+        Pictures from one key frame to the next at most: a few make seeking cheap. None leaves it to the
+        encoder.
 
     Raises
     ------

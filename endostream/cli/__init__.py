@@ -1,7 +1,7 @@
 """The command line: names, options and exit codes; the work is done below.
 
-Owns how commands are called and how errors are told. Heavy imports happen inside the commands, so that `--help`
-is quick.
+Owns how commands are called and how errors are told. Heavy imports happen inside the commands, so that
+`--help` is quick.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def _train() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 2 wrong use or input, 1 failure while running."""
     try:
-        result = cli.main(args=None if argv is None else list(argv), prog_name="endostream", standalone_mode=False)
+        result = cli.main(
+            args=None if argv is None else list(argv), prog_name="endostream", standalone_mode=False
+        )
         return int(result) if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code

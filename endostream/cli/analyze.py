@@ -45,7 +45,9 @@ def _settings(config: Path | None, **values: Any) -> Settings:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.option("--overwrite", is_flag=True, help="Replace a session that is in the folder.")
 @_settings_options
-@click.option("--protocol", type=click.Choice(["pack", "published"]), help="published: the predecessor's way.")
+@click.option(
+    "--protocol", type=click.Choice(["pack", "published"]), help="published: the predecessor's way."
+)
 @click.option("--every", type=click.FloatRange(min=0), help="Analyse one frame in this many seconds.")
 @click.option("--start", type=click.FloatRange(min=0), help="Begin at this stream time in seconds.")
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), help="Seconds to analyse.")
@@ -66,8 +68,8 @@ def analyze(
 ) -> int:
     """Analyse SOURCE into the folder given by --out.
 
-    SOURCE is a video file, a picture, a folder of pictures, a device (webcam:0, /dev/video0), a URL (rtsp:, udp:,
-    tcp:, http:) or phantom:.
+    SOURCE is a video file, a picture, a folder of pictures, a device (webcam:0, /dev/video0), a URL (rtsp:,
+    udp:, tcp:, http:) or phantom:.
     """
     from endostream.pipeline.build import Keeping
 

@@ -96,7 +96,11 @@ def import_checkpoints(files: tuple[Path, ...], name: str) -> int:
 
     pack = import_pack(list(files), name)
     for model in pack.models:
-        known = "published" if model.provenance.get("published") else "not the published file; kept with its checksum"
+        known = (
+            "published"
+            if model.provenance.get("published")
+            else "not the published file; kept with its checksum"
+        )
         click.echo(f"{model.role}: {model.provenance.get('file')} ({known})")
     click.echo(f"pack {pack.name} is ready: {pack.folder}")
     return 0
@@ -148,7 +152,9 @@ def show_session(session: str, as_json: bool) -> int:
     click.echo(f"frames: {frames['analysed']} of {frames['captured']} analysed, {frames['dropped']} dropped")
     for finding in document["findings"]:
         end = "open" if finding["end_s"] is None else f"{finding['end_s']:.1f} s"
-        click.echo(f"{finding['label']}  {finding['start_s']:.1f} s to {end}  {finding['peak_confidence']:.2f}")
+        click.echo(
+            f"{finding['label']}  {finding['start_s']:.1f} s to {end}  {finding['peak_confidence']:.2f}"
+        )
     click.echo("Research use only. Not for diagnosis.")
     return 0
 
@@ -163,7 +169,9 @@ def _plain(value: Any) -> Any:
 
 @click.command()
 @click.argument("session")
-@click.option("--llm", metavar="URL|off", help="Local language model (auto: LM Studio on this machine), or off.")
+@click.option(
+    "--llm", metavar="URL|off", help="Local language model (auto: LM Studio on this machine), or off."
+)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings.")
 def report(session: str, llm: str | None, config: Path | None) -> int:
     """Write report.md and report.html of a session again."""
@@ -184,7 +192,9 @@ def report(session: str, llm: str | None, config: Path | None) -> int:
 @click.command()
 @click.argument("session")
 @click.option("--format", "format_name", required=True, metavar="F", help="jsonl, json or csv.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the files (the session's by default).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the files (the session's by default)."
+)
 def export(session: str, format_name: str, out: Path | None) -> int:
     """Export a session's frames or findings."""
     from endostream.records.export import export as write_export

@@ -24,7 +24,9 @@ class LazyGroup(click.Group):
         try:
             group = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as error:
-            raise InputError(f"{error.name} is missing; install it: pip install 'endostream[train]'") from error
+            raise InputError(
+                f"{error.name} is missing; install it: pip install 'endostream[train]'"
+            ) from error
         assert isinstance(group, click.Group)
         return group
 

@@ -6,6 +6,7 @@ Owns how parts are put together and which combinations make no sense. Must not r
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,7 @@ def build(
     sinks: Sequence[Sink] = (),
     keeping: Keeping | None = None,
     say: Say | None = None,
+    cancelled: threading.Event | None = None,
 ) -> Pipeline:
     """A run over `source_spec`, with its networks warm; call it off the main thread of a window.
 
@@ -88,6 +90,8 @@ def build(
         Keep a session folder; None keeps nothing.
     say
         Hears what takes time, one line each.
+    cancelled
+        Set by another thread to give up waiting for a live source.
 
     Raises
     ------
@@ -95,7 +99,7 @@ def build(
         The pack, the source or the settings cannot be used; one line says why.
     """
     plan = _plan(settings)
-    source = open_source(source_spec, start=settings.start, as_opencv=plan.published)
+    source = open_source(source_spec, start=settings.start, as_opencv=plan.published, cancelled=cancelled)
     networks: Networks | None = None
     try:
         networks = open_networks(
@@ -115,8 +119,12 @@ def build(
 
 
 def _plan(settings: Settings) -> _Plan:
-    if settings.protocol == "published" and (settings.every or settings.start or settings.duration is not None):
-        raise InputError("--protocol published fixes its own sampling; leave out --every, --start and --duration")
+    if settings.protocol == "published" and (
+        settings.every or settings.start or settings.duration is not None
+    ):
+        raise InputError(
+            "--protocol published fixes its own sampling; leave out --every, --start and --duration"
+        )
     pack = find_pack(settings.pack)
     verify_pack(pack)
     if settings.protocol == "published" and not any(m.published for m in pack.models):
@@ -165,7 +173,9 @@ def _sampler(settings: Settings, info: SourceInfo) -> Sampler:
         if info.independent:
             return Sampler()
         if not info.fps:
-            raise InputError(f"{info.name} states no frame rate, which --protocol published needs; leave it out")
+            raise InputError(
+                f"{info.name} states no frame rate, which --protocol published needs; leave it out"
+            )
         return published_sampler(info.fps)
     until = settings.duration
     if until is not None and not info.live:

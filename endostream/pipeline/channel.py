@@ -31,7 +31,7 @@ class Channel(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, value: T) -> list[T]:
-        """Hand over a value; the values given up for it, which is the value itself when the channel is closed."""
+        """Hand over a value; the values given up for it: the value itself when the channel is closed."""
         with self._changed:
             while not self._drop and len(self._values) >= self._capacity and not self._closed:
                 self._changed.wait()

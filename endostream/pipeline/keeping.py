@@ -24,7 +24,17 @@ from endostream.records.files import write_json
 from endostream.records.report import write_report
 from endostream.records.session import Session
 from endostream.records.store import SessionWriter
-from endostream.types import Analysis, BlindSpan, FindingEvent, FloatArray, Frame, ImageArray, Review, RunInfo, Status
+from endostream.types import (
+    Analysis,
+    BlindSpan,
+    FindingEvent,
+    FloatArray,
+    Frame,
+    ImageArray,
+    Review,
+    RunInfo,
+    Status,
+)
 
 STILL_QUALITY = 95
 
@@ -46,7 +56,9 @@ class Outputs:
 def drawable(analysis: Analysis, background: tuple[str, ...]) -> Analysis:
     """The analysis as it is drawn: a class map of a label that means nothing is left out."""
     acting = analysis.acting
-    if analysis.heatmap is None or (acting is not None and acting.label not in background and analysis.visible):
+    if analysis.heatmap is None or (
+        acting is not None and acting.label not in background and analysis.visible
+    ):
         return analysis
     return replace(analysis, heatmap=None)
 
@@ -143,9 +155,9 @@ class SessionSink(QuietSink):
         self._save(path, frame, analysis)
         self._session.add_still(None, f"{path}.jpg", frame.time, "manual")
 
-    def reviewed(self, finding: int, review: Review, note: str) -> None:
-        """Write what a person said of a finding."""
-        self._session.set_review(finding, review, note)
+    def reviewed(self, finding: int, review: Review, note: str, landmark: bool) -> None:
+        """Write what a person said of a finding or landmark."""
+        self._session.set_review(finding, review, note, landmark=landmark)
 
     def closed(self, status: Status) -> None:
         """Finish the session, then write its exports and its report."""
@@ -224,7 +236,9 @@ class AnnotatedSink(QuietSink):
         if self._writer is None:
             height, width = picture.shape[:2]
             fps = Fraction(self._fps).limit_denominator(1001)
-            self._writer = VideoWriter(self._path, width=width, height=height, fps=fps, crf=23, preset="superfast")
+            self._writer = VideoWriter(
+                self._path, width=width, height=height, fps=fps, crf=23, preset="superfast"
+            )
         self._writer.write(picture, analysis.frame.time)
 
     def closed(self, status: Status) -> None:
@@ -263,4 +277,6 @@ def _write(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise RunError(f"cannot write {path.name}: {error.strerror}; free some space and run again") from error
+        raise RunError(
+            f"cannot write {path.name}: {error.strerror}; free some space and run again"
+        ) from error

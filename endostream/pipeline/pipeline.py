@@ -1,7 +1,7 @@
 """A run: a capture thread, an inference thread, and everything that can happen to them.
 
-Owns threads, lifecycle, counts and errors. Must not know which networks run, where frames come from, or who
-listens. The first error is kept, the run is finished properly, then `join` raises it.
+Owns threads, lifecycle, counts and errors. Must not know which networks run, where frames come from, or
+who listens. The first error is kept, the run is finished properly, then `join` raises it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Pipeline:
             threading.Thread(target=self._infer, name="inference", daemon=True),
         ]
 
-    # ── called by whoever runs it ──────────────────────────────────────────────────────────────────────────
+    # -- called by whoever runs it
 
     def start(self) -> None:
         """Open the sinks and start both threads; raises what a sink raises when it cannot open."""
@@ -122,7 +122,10 @@ class Pipeline:
         self._parts.source.cancel()
 
     def join(self, timeout: float | None = None) -> Status:
-        """Wait for the end; the final status. Raises the first error; returns early after `timeout` seconds."""
+        """Wait for the end; the final status, or the status after `timeout` seconds.
+
+        Raises the first error of the run once it is over.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
             if thread.ident is not None:
@@ -175,17 +178,20 @@ class Pipeline:
         frame, analysis = self.latest_frame.get(), self.latest_analysis.get()
         if frame is None:
             return False
-        if analysis is not None and (analysis.frame.epoch, analysis.frame.index) != (frame.epoch, frame.index):
+        if analysis is not None and (analysis.frame.epoch, analysis.frame.index) != (
+            frame.epoch,
+            frame.index,
+        ):
             near = analysis.frame.epoch == frame.epoch and abs(analysis.frame.time - frame.time) < 0.5
             frame, analysis = (analysis.frame, analysis) if near else (frame, None)
         for sink in self._keepers():
             sink.still_taken(frame, analysis)
         return bool(self._keepers())
 
-    def review(self, finding: int, review: Review, note: str = "") -> bool:
-        """Write down what a person says of a finding; False when nobody keeps it."""
+    def review(self, finding: int, review: Review, note: str = "", *, landmark: bool = False) -> bool:
+        """Write down what a person says of a finding or landmark; False when nobody keeps it."""
         for sink in self._keepers():
-            sink.reviewed(finding, review, note)
+            sink.reviewed(finding, review, note, landmark)
         return bool(self._keepers())
 
     def _keepers(self) -> list[Background]:
@@ -212,7 +218,7 @@ class Pipeline:
             sinks=dict(self._failed_sinks),
         )
 
-    # ── capture thread ─────────────────────────────────────────────────────────────────────────────────────
+    # -- capture thread
 
     def _capture(self) -> None:
         try:
@@ -256,7 +262,7 @@ class Pipeline:
                 frame = replace(frame, captured=time.monotonic(), wall=time.time())
             return frame, took
 
-    # ── inference thread ───────────────────────────────────────────────────────────────────────────────────
+    # -- inference thread
 
     def _infer(self) -> None:
         try:
@@ -316,10 +322,10 @@ class Pipeline:
                 if not self._parts.drops:
                     raise
 
-    # ── the end ────────────────────────────────────────────────────────────────────────────────────────────
+    # -- the end
 
     def _end(self) -> None:
-        """Close findings, sinks and parts; each guarded, so that one failure never hides another part's end."""
+        """Close findings, sinks and parts; each guarded: one failure never hides another part's end."""
         self._state = "finishing"
         counts = self._count.counts()
         self._count.dropped("failed" if self._error is not None else "stopped", counts.pending)

@@ -16,8 +16,8 @@ from endostream.types import Analysis, BlindSpan, FindingEvent, Frame, Review, R
 class Sink(Protocol):
     """A listener; every call comes from one thread, in the order of the stream.
 
-    `opened` first, then any number of the others, `closed` last and always. A sink that raises fails a headless
-    run; in a live one it is marked as failed and hears nothing more, while the picture goes on.
+    `opened` first, then any number of the others, `closed` last and always. A sink that raises fails a
+    headless run; in a live one it is marked as failed and hears nothing more, while the picture goes on.
     """
 
     name: str
@@ -64,8 +64,8 @@ class QuietSink:
     def still_taken(self, frame: Frame, analysis: Analysis | None) -> None:
         """A person asked for a still of this frame."""
 
-    def reviewed(self, finding: int, review: Review, note: str) -> None:
-        """A person confirmed or rejected a finding."""
+    def reviewed(self, finding: int, review: Review, note: str, landmark: bool) -> None:
+        """A person confirmed or rejected a finding or landmark."""
 
     def closed(self, status: Status) -> None:
         """The run is over."""
@@ -124,9 +124,9 @@ class Background:
         """A person asked for a still; may be called from any thread."""
         self._post(lambda: self._sink.still_taken(frame, analysis))
 
-    def reviewed(self, finding: int, review: Review, note: str) -> None:
-        """A person confirmed or rejected a finding; may be called from any thread."""
-        self._post(lambda: self._sink.reviewed(finding, review, note))
+    def reviewed(self, finding: int, review: Review, note: str, landmark: bool) -> None:
+        """A person confirmed or rejected a finding or landmark; may be called from any thread."""
+        self._post(lambda: self._sink.reviewed(finding, review, note, landmark))
 
     def closed(self, status: Status) -> None:
         """The run is over: waits for the sink to finish, then raises the first error it had."""

@@ -107,7 +107,7 @@ def _relief(rng: np.random.Generator, rows: int, cols: int) -> tuple[Field, Fiel
         away = z - where - tilt * np.cos(theta - lean_to) - ripple
         away = (away + PERIOD / 2) % PERIOD - PERIOD / 2
         width = rng.uniform(0.10, 0.16) * (1.0 + 0.35 * np.sin(theta + rng.uniform(0, TURN)))
-        profile = 0.8 * np.exp(-np.abs(away / width) ** 1.7)
+        profile = 0.8 * np.exp(-(np.abs(away / width) ** 1.7))
         profile = profile + 0.2 * np.exp(-np.square(away / (2.6 * width)))
         side = (theta - turn + np.pi / 3) % (TURN / 3) - np.pi / 3
         edge = rng.uniform(0.56, 0.74) / np.cos(side) + 0.03 * np.sin(2 * theta + rng.uniform(0, TURN))

@@ -102,9 +102,7 @@ class Hits:
         return f"Hits({self.distance.shape}, box={self.box})"
 
 
-def solids_at(
-    wall: Wall, pose: Pose, seats: tuple[Seated, ...], debris: Debris | None
-) -> Solids:
+def solids_at(wall: Wall, pose: Pose, seats: tuple[Seated, ...], debris: Debris | None) -> Solids:
     """Return what can be met from a pose."""
     first = float(pose.place[2]) - FAR - 1.0
     z = np.arange(int(2 * (FAR + 1.0) * _FINE), dtype=np.float32) * np.float32(1 / _FINE) + np.float32(first)

@@ -1,0 +1,135 @@
+"""Starting, resuming and reading training runs: config and data in, run folder out.
+
+Owns the composition of a run. It must not know how a step is taken or how a pack looks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning
+import torch
+from torch import Tensor
+
+from endostream.errors import InputError
+from endostream.training.classifier import ClassifierTask, from_segmenter
+from endostream.training.data import Picture, load_pictures, read_manifest, split_rows
+from endostream.training.loop import Run, Task, train
+from endostream.training.phantom import load_phantom
+from endostream.training.samples import Samples
+from endostream.training.segmenter import SegmenterTask
+from endostream.training.settings import Training, build, read_training
+from endostream.training.validation import held_out
+
+__all__ = ["averaged_weights", "read_run", "start"]
+
+
+def start(
+    task: str,
+    config: Path,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    minutes: float | None = None,
+    init: Path | None = None,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Train a segmenter or a classifier and give the figures of its averaged weights.
+
+    Raises
+    ------
+    InputError
+        When config, data or run folder cannot be used; nothing is trained then.
+    """
+    training = read_training(config, task)
+    if not resume and (out / "last.ckpt").exists():
+        raise InputError(f"{out} already holds a run: continue it with --resume or name another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    # OpenCV's own threads do not survive the fork of a loader process: it would wait for them for ever.
+    cv2.setNumThreads(1)
+    lightning.seed_everything(training.seed, verbose=False)
+    pictures, held, digest = load_split(training, data)
+    inputs = held_out(held, training.augmentation.margin)
+    if training.phantom:
+        pictures += load_phantom(data / training.phantom)
+    work: Task = SegmenterTask(training, inputs) if task == "segmenter" else ClassifierTask(training, inputs)
+    if init is not None and not resume:
+        work.module.load_state_dict(from_segmenter(averaged_weights(init)))
+    run = Run(work, training, out)
+    if resume:
+        run.restore()
+    _describe(out, training, digest, len(pictures), held, init, run.step)
+    figures = train(run, Samples(pictures, training), minutes, progress)
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return figures
+
+
+def load_split(training: Training, data: Path) -> tuple[list[Picture], list[Picture], str]:
+    """Give the training pictures, the held-out pictures and the sha256 of all their bytes."""
+    rows = read_manifest(data, training.manifest)
+    kept, held = split_rows(rows, training.split, training.seed)
+    pictures, first = load_pictures(data, kept, training.longest)
+    others, second = load_pictures(data, held, training.longest)
+    return pictures, others, f"{first[:32]}{second[:32]}"
+
+
+def read_run(folder: Path) -> tuple[Training, dict[str, Any]]:
+    """Give the settings and the description of a run folder."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise InputError(f"{folder} is not a run folder: it has no run.json")
+    described = json.loads(path.read_text(encoding="utf-8"))
+    return build(Training, described["training"], path.name), described
+
+
+def averaged_weights(folder: Path) -> dict[str, Tensor]:
+    """Give the averaged weights of a run's newest checkpoint."""
+    path = folder / "last.ckpt"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no checkpoint yet: train first")
+    state = torch.load(path, map_location="cpu", weights_only=True)["ema"]
+    return {key.removeprefix("module."): value for key, value in state.items() if key.startswith("module.")}
+
+
+def _describe(
+    out: Path,
+    training: Training,
+    digest: str,
+    count: int,
+    held: list[Picture],
+    init: Path | None,
+    step: int,
+) -> None:
+    path = out / "run.json"
+    former = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = {
+        "training": dataclasses.asdict(training),
+        "data_sha256": digest,
+        "pictures": count,
+        "held_out": len(held),
+        "held_out_groups": sorted({picture.group for picture in held}),
+        "init": init.name if init else None,
+        "git": _revision(),
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+    }
+    if former:
+        # A run that was resumed with another config keeps what it did before.
+        found["earlier"] = [*former.pop("earlier", []), {"until_step": step, **former}]
+        found["init"] = former["init"]
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _revision() -> str:
+    """Give the repository's revision, or `unknown` outside of one."""
+    here = Path(__file__).resolve().parent
+    result = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return result.stdout.strip() if result.returncode == 0 else "unknown"
