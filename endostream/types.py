@@ -81,6 +81,14 @@ class Prediction:
         return float(self.scores.max())
 
     @property
+    def known(self) -> bool:
+        """True when one class holds at least half of the probability; else nothing is claimed of the frame.
+
+        A softmax must call every picture something; blind frames take probability away from all classes.
+        """
+        return self.confidence >= 0.5
+
+    @property
     def raw_label(self) -> str:
         """The most probable class of this frame alone."""
         return self.labels[int(np.argmax(self.raw))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -87,6 +88,15 @@ def test_heat_map_is_never_opaque_and_lies_where_it_is_hot() -> None:
     assert (
         np.abs(render(frame, analysis, Layers(bar=False)).astype(int) - frame.image).max() <= 0.45 * 255 + 2
     )
+
+
+def test_a_frame_without_a_majority_is_unknown_and_says_so() -> None:
+    frame, analysis = shown(None)
+    flat = np.asarray([0.3, 0.4, 0.3], np.float32)
+    unsure = Prediction("m", ("background", "polyps", "cecum"), flat, flat)
+    doubtful = replace(analysis, predictions=(unsure,))
+    assert analysis.acting is not None and analysis.acting.known and not unsure.known
+    assert not np.array_equal(render(frame, analysis)[240:], render(frame, doubtful)[240:])
 
 
 def test_contours_and_clock() -> None:

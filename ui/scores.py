@@ -20,6 +20,8 @@ from .samples import Sample
 ROWS, ROW, FIRST, HEAD = 5, 30, 42, 40
 """Five rows; the first is read from afar and higher. Pixels."""
 PACE_MS = 250
+KNOWN = 0.5
+"""Below this smoothed probability no class is claimed (`Prediction.known`)."""
 ROLE_COLOURS = {
     "finding": "finding",
     "landmark": "landmark",
@@ -55,6 +57,8 @@ class Scores(QWidget):
             return "NOT ANALYSED"
         if not self._sample.visible:
             return f"NOT JUDGED: {reason_for_people(self._sample.reason)}"
+        if self._live and self._sample.confidence < KNOWN:
+            return "what the AI sees now: unknown"
         return "what the AI sees now" if self._live else "what the AI saw last"
 
     @property

@@ -73,7 +73,7 @@ def draw_mask(image: NDArray[np.uint8], mask: MaskArray) -> None:
 
 @lru_cache(maxsize=4)
 def _heat_colours(opacity: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """For a level 0..255: inferno times its weight, and what is left of the picture, each uint8[256, 1, 3]."""
+    """For a level 0..255: inferno times its weight, and what stays of the picture; uint8[256, 1, 3] each."""
     ramp = np.arange(256, dtype=np.uint8).reshape(-1, 1)
     colours = cv2.cvtColor(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     weight = np.clip((np.arange(256) - 63.0) / 128.0, 0.0, 1.0).reshape(-1, 1, 1) * opacity
@@ -143,7 +143,8 @@ def _bar(frame: Frame, analysis: Analysis | None, width: int, height: int) -> ND
     elif analysis.acting is not None:
         prediction = analysis.acting
         colour = "finding" if analysis.mask is not None and analysis.mask.any() else "text"
-        left.append((f"{prediction.label} {prediction.confidence:.2f}", colour))
+        word = "" if prediction.known else "unknown: "
+        left.append((f"{word}{prediction.label} {prediction.confidence:.2f}", colour))
     x = size
     for text, colour in left:
         x = _put(bar, _words(text, size, colour), x) + size
