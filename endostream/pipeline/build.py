@@ -108,6 +108,7 @@ def build(
             device=settings.device,
             precision=settings.precision,
             protocol=settings.protocol,
+            verified=True,
         )
         networks.warm_up(say)
         return _assemble(plan, source, networks, paced, list(sinks), keeping)
