@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from endostream.errors import InputError
 from endostream.models.light import LightClassifier, LightUNet
 from endostream.training.augment import MEAN, STD
-from endostream.training.runs import averaged_weights, load_split, read_run
+from endostream.training.runs import averaged_weights, load_split, reached, read_run
 from endostream.training.settings import Training
 from endostream.training.validation import HeldOut, held_out, mask_figures, presence_figures, run_network
 
@@ -91,8 +91,8 @@ def export_pack(
     table |= {"metrics": _metrics(figures, held), "data": _data(held, described, training)}
     table["training"] = {
         "commands": "docs/training.md",
-        "segmenter": _origin(training, described),
-        "classifier": _origin(other, other_described),
+        "segmenter": _origin(segmenter_run, training, described),
+        "classifier": _origin(classifier_run, other, other_described),
     }
     (pack / "pack.toml").write_text(write_toml(table), encoding="utf-8")
     return figures
@@ -218,10 +218,14 @@ def _data(held: list[HeldOut], described: dict[str, Any], training: Training) ->
     }
 
 
-def _origin(training: Training, described: dict[str, Any]) -> dict[str, Any]:
+def _origin(run: Path, training: Training, described: dict[str, Any]) -> dict[str, Any]:
+    step, minutes = reached(run)
     return {
         "seed": training.seed,
-        "step": described.get("step", training.schedule.steps),
+        "steps": step,
+        "minutes": round(minutes, 1),
+        # Steps at which the run was continued, with the config it had then or another one.
+        "continued_at": [entry["until_step"] for entry in described.get("earlier", [])],
         "batch": training.schedule.batch,
         "git": described["git"],
         "torch": described["torch"],

@@ -26,7 +26,7 @@ from endostream.training.segmenter import SegmenterTask
 from endostream.training.settings import Training, build, read_training
 from endostream.training.validation import held_out
 
-__all__ = ["averaged_weights", "read_run", "start"]
+__all__ = ["averaged_weights", "load_split", "reached", "read_run", "start"]
 
 
 def start(
@@ -95,6 +95,12 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
         raise InputError(f"{folder} holds no checkpoint yet: train first")
     state = torch.load(path, map_location="cpu", weights_only=True)["ema"]
     return {key.removeprefix("module."): value for key, value in state.items() if key.startswith("module.")}
+
+
+def reached(folder: Path) -> tuple[int, float]:
+    """Give the step and the minutes of a run's newest checkpoint."""
+    state = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
+    return int(state["step"]), float(state["seconds"]) / 60
 
 
 def _describe(
