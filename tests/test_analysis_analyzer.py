@@ -37,6 +37,9 @@ class FakeLane:
         self.asked.append(key)
         self.queue.append([self.lag, Answer(key, self.script(key), self.maps, {"infer": 1.0})])
 
+    def take(self):  # type: ignore[no-untyped-def]
+        return self.queue.pop(0)[1]
+
     def poll(self, wait=False):  # type: ignore[no-untyped-def]
         for item in self.queue:
             item[0] -= 1
@@ -48,6 +51,7 @@ class FakeLane:
 class FakeNetworks:
     def __init__(self, classifier, segmenter):  # type: ignore[no-untyped-def]
         self.classifiers, self.segmenter = (() if classifier is None else (classifier,)), segmenter
+        self.depth = 3
 
 
 def logits(p: float) -> np.ndarray:  # type: ignore[type-arg]

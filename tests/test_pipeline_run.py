@@ -49,8 +49,22 @@ class FakeSource:
 class FakeAnalyzer:
     """Says polyps between 1 and 3 seconds."""
 
+    depth = 3
+
     def __init__(self, fail_at: int | None = None, gate: threading.Event | None = None) -> None:
         self.fail_at, self.gate = fail_at, gate
+        self.waiting: list[Frame] = []
+
+    @property
+    def pending(self) -> int:
+        return len(self.waiting)
+
+    def submit(self, frame: Frame) -> None:
+        assert self.pending < self.depth
+        self.waiting.append(frame)
+
+    def finish(self) -> Analysis:
+        return self.analyse(self.waiting.pop(0))
 
     def analyse(self, frame: Frame) -> Analysis:
         if self.gate is not None:

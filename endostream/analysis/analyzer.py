@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -93,28 +94,49 @@ class Analyzer:
         tau = 0.0 if rules.independent else rules.smoothing_s
         self._smoothers = [Smoother(tau, weight) for _ in networks.classifiers]
         self._epoch = 0
+        self._pending: deque[tuple[Frame, float, bool]] = deque()
         self._asked: dict[int, Frame] = {}
         self._mask: tuple[Frame, MaskArray] | None = None
         self._segment_s = 0.0
 
-    def analyse(self, frame: Frame) -> Analysis:
-        """The analysis of one frame; waits for the classifiers, and for the mask unless the source is paced.
+    @property
+    def depth(self) -> int:
+        """Frames to have on their way at once; 1 for paced sources, whose frames cannot wait."""
+        return 1 if self._rules.paced else self._networks.depth
 
-        Raises `RunError` when a network fails.
-        """
+    @property
+    def pending(self) -> int:
+        """Frames submitted and not yet finished."""
+        return len(self._pending)
+
+    def analyse(self, frame: Frame) -> Analysis:
+        """The analysis of one frame, when no other is on its way; see `submit` and `finish`."""
+        self.submit(frame)
+        return self.finish()
+
+    def submit(self, frame: Frame) -> None:
+        """Start on a frame; returns at once."""
         began = time.perf_counter()
-        took: dict[str, float] = {}
-        if frame.epoch != self._epoch:
-            self.reset(frame.epoch)
-        rules = self._rules
         for lane in self._networks.classifiers:
             lane.submit(frame.index, frame.image)
-        early = self._networks.segmenter is not None and not rules.paced and self._always
+        early = self._networks.segmenter is not None and not self._rules.paced and self._always
         if early:
             self._ask(frame)
+        self._pending.append((frame, began, early))
+
+    def finish(self) -> Analysis:
+        """The analysis of the oldest frame submitted.
+
+        Waits for the classifiers, and for the mask unless the source is paced. Raises `RunError` when a
+        network fails.
+        """
+        frame, began, early = self._pending.popleft()
+        if frame.epoch != self._epoch:
+            self.reset(frame.epoch)
+        rules, took = self._rules, dict[str, float]()
         reason = None if rules.published else judge(frame.image, rules.visibility)
         visible = reason is None
-        answers = [lane.poll(wait=True)[-1] for lane in self._networks.classifiers]
+        answers = [lane.take() for lane in self._networks.classifiers]
         predictions = tuple(self._predict(i, a, frame, visible) for i, a in enumerate(answers))
         for answer in answers:
             for stage, seconds in answer.took.items():
@@ -193,8 +215,11 @@ class Analyzer:
             return False, None, None
         if wanted and not early and (not self._rules.paced or lane.pending == 0):
             self._ask(frame)
-        wait = not self._rules.paced or (wanted and self._segment_s <= WAIT_FOR_MASK_S)
-        for answer in lane.poll(wait=wait):
+        if not self._rules.paced:
+            answers = [lane.take()] if wanted or early else []
+        else:
+            answers = lane.poll(wait=wanted and self._segment_s <= WAIT_FOR_MASK_S)
+        for answer in answers:
             self._receive(answer, took)
         if not wanted:
             self._mask = None

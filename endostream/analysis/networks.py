@@ -51,6 +51,12 @@ class Lane(Protocol):
         Raises `RunError` when the network failed.
         """
 
+    def take(self) -> Answer:
+        """Wait for the oldest answer that was submitted and not yet polled.
+
+        Raises `RunError` when the network failed.
+        """
+
 
 class Networks(Protocol):
     """The networks of one pack, ready to run."""
@@ -66,6 +72,10 @@ class Networks(Protocol):
     @property
     def info(self) -> Mapping[str, str]:
         """`engine`, `device`, `precision`, `threads`: what runs."""
+
+    @property
+    def depth(self) -> int:
+        """Pictures a classifier should have on its way at once to work at its best."""
 
     def warm_up(self, say: Callable[[str], None] | None = None) -> None:
         """Compile or load and run once; `say` hears what is being done, in one line each."""

@@ -144,7 +144,12 @@ class _Bench:
         # Asked before an engine applies its own policy: the comparison gets PyTorch's default.
         self._threads = torch.get_num_threads()
         networks = open_networks(
-            self.pack, engine=engine, device=device, precision=precision, random_weights=self.random
+            self.pack,
+            engine=engine,
+            device=device,
+            precision=precision,
+            random_weights=self.random,
+            ahead=not self.rules.paced,
         )
         try:
             networks.warm_up(self.say)

@@ -26,6 +26,8 @@ OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
 """What an engine computes in on a device; `auto` takes the first that the machine can do well."""
 RANDOM_SEED = 20
 """Seed of random weights: with it two benchmarks run the same networks."""
+MOST_STREAMS = 4
+"""Pictures worked on at once at most; every one holds memory of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +110,27 @@ class PackNetworks:
         Published resize kernels to the last bit.
     seed
         Random weights by this seed instead of the pack's.
+    ahead
+        Work on several pictures at once where that is faster: for files, whose pictures can wait.
     """
 
-    def __init__(self, pack: Pack, choice: Choice, exact: bool, seed: int | None) -> None:
+    def __init__(self, pack: Pack, choice: Choice, exact: bool, seed: int | None, ahead: bool) -> None:
         self._pack, self._choice, self._seed = pack, choice, seed
         self._threads = inference_threads()
+        self._streams = min(self._threads, MOST_STREAMS) if ahead and choice.engine == "openvino" else 1
         self._say: Say = lambda text: None
-        self._lanes = {m.name: NetworkLane(m, self._loader(m), exact) for m in pack.models}
+        self._lanes = {
+            m.name: NetworkLane(m, self._loader(m), exact, self._streams_of(m)) for m in pack.models
+        }
+
+    def _streams_of(self, model: ModelSpec) -> int:
+        # A mask is asked for one at a time: it gets all threads.
+        return self._streams if model.role == "classifier" else 1
+
+    @property
+    def depth(self) -> int:
+        """Pictures a classifier should have on its way at once: one more than are worked on."""
+        return 1 if self._streams == 1 else self._streams + 1
 
     @property
     def classifiers(self) -> tuple[NetworkLane, ...]:
@@ -154,7 +170,10 @@ class PackNetworks:
         choice, threads = self._choice, self._threads
 
         def load() -> Runner:
-            wish = Wish(self._pack, model, choice.device, choice.precision, threads, self._seed, self._say)
+            streams = self._streams_of(model)
+            wish = Wish(
+                self._pack, model, choice.device, choice.precision, threads, streams, self._seed, self._say
+            )
             if choice.engine == "openvino":
                 return openvino_engine.open_runner(wish)
             return torch_engine.open_runner(wish)
@@ -171,6 +190,7 @@ def open_networks(
     protocol: str = "pack",
     random_weights: bool = False,
     verified: bool = False,
+    ahead: bool = False,
 ) -> PackNetworks:
     """The networks of a pack, ready for `warm_up`; networks are loaded there or by the first picture.
 
@@ -186,6 +206,8 @@ def open_networks(
         Seeded random weights instead of the pack's, for measuring the speed of a recipe.
     verified
         True when the caller has verified the pack already.
+    ahead
+        Work on several pictures at once where that is faster (files); each then takes longer.
 
     Raises
     ------
@@ -198,4 +220,5 @@ def open_networks(
     if not random_weights and not verified:
         verify_pack(pack)
     settle_threads()
-    return PackNetworks(pack, choice, protocol == "published", RANDOM_SEED if random_weights else None)
+    seed = RANDOM_SEED if random_weights else None
+    return PackNetworks(pack, choice, protocol == "published", seed, ahead)

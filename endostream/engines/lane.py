@@ -33,22 +33,28 @@ class NetworkLane:
         Gives the loaded network; called once.
     exact
         Use the published resize kernel to the last bit.
+    workers
+        Pictures worked on at once, each by a thread of its own; the runner must allow it.
     """
 
-    def __init__(self, model: ModelSpec, load: Callable[[], Runner], exact: bool) -> None:
+    def __init__(self, model: ModelSpec, load: Callable[[], Runner], exact: bool, workers: int = 1) -> None:
         self._model = model
         self._load = load
-        self._preprocess = Preprocessor(model.preprocessing, exact)
+        self._exact = exact
         self._runner: Runner | None = None
         self._loading = threading.Lock()
         self._changed = threading.Condition()
-        self._todo: deque[tuple[int, ImageArray]] = deque()
-        self._done: deque[Answer] = deque()
-        self._pending = 0
+        self._todo: deque[tuple[int, int, ImageArray]] = deque()
+        self._done: dict[int, Answer] = {}
+        self._first = self._next = 0
         self._error: Exception | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name=f"lane-{model.name}", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"lane-{model.name}-{n}", daemon=True)
+            for n in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,15 +69,15 @@ class NetworkLane:
     @property
     def pending(self) -> int:
         """Pictures submitted and not yet polled."""
-        return self._pending
+        return self._next - self._first
 
     def submit(self, key: int, image: ImageArray) -> None:
         """Take a picture, uint8[H, W, 3] RGB; returns at once."""
         with self._changed:
             if self._closed:
                 raise RunError(f"network {self.name} is closed; open the pack again")
-            self._pending += 1
-            self._todo.append((key, image))
+            self._todo.append((self._next, key, image))
+            self._next += 1
             self._changed.notify_all()
 
     def poll(self, wait: bool = False) -> list[Answer]:
@@ -81,17 +87,37 @@ class NetworkLane:
         """
         with self._changed:
             if wait:
-                self._changed.wait_for(
-                    lambda: self._error or self._closed or self._pending == len(self._done)
-                )
-            if isinstance(self._error, EndostreamError):
-                raise type(self._error)(str(self._error)) from self._error
-            if self._error is not None:
-                raise RunError(f"network {self.name} failed: {one_line(self._error)}") from self._error
-            answers = list(self._done)
-            self._done.clear()
-            self._pending -= len(answers)
+                self._changed.wait_for(lambda: self._over or len(self._done) == self.pending)
+            self._complain()
+            answers = []
+            while self._first in self._done:
+                answers.append(self._done.pop(self._first))
+                self._first += 1
             return answers
+
+    def take(self) -> Answer:
+        """Wait for the oldest answer that was submitted and not yet polled.
+
+        Raises `RunError` when the network failed or the lane was closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._first in self._done)
+            self._complain()
+            if self._first not in self._done:
+                raise RunError(f"network {self.name} was closed; open the pack again")
+            self._first += 1
+            return self._done.pop(self._first - 1)
+
+    @property
+    def _over(self) -> bool:
+        return self._closed or self._error is not None
+
+    def _complain(self) -> None:
+        error = self._error
+        if isinstance(error, EndostreamError):
+            raise type(error)(str(error)) from error
+        if error is not None:
+            raise RunError(f"network {self.name} failed: {one_line(error)}") from error
 
     def warm_up(self) -> None:
         """Load the network if need be; loading runs it once on a black picture."""
@@ -103,7 +129,8 @@ class NetworkLane:
             self._closed = True
             self._todo.clear()
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._runner = None
 
     def _loaded(self) -> Runner:
@@ -126,29 +153,30 @@ class NetworkLane:
             raise PackError(f"model {model.name} does not give one mask; correct the pack.toml")
 
     def _work(self) -> None:
+        preprocess = Preprocessor(self._model.preprocessing, self._exact)
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._todo or self._closed)
-                if self._closed:
+                self._changed.wait_for(lambda: self._todo or self._over)
+                if self._over:
                     return
-                key, image = self._todo.popleft()
+                ticket, key, image = self._todo.popleft()
             try:
-                answer = self._answer(key, image)
+                answer = self._answer(key, image, preprocess)
             except Exception as error:
                 with self._changed:
-                    self._error = error
+                    self._error = self._error or error
                     self._todo.clear()
                     self._changed.notify_all()
                 return
             del image
             with self._changed:
-                self._done.append(answer)
+                self._done[ticket] = answer
                 self._changed.notify_all()
 
-    def _answer(self, key: int, image: ImageArray) -> Answer:
+    def _answer(self, key: int, image: ImageArray, preprocess: Preprocessor) -> Answer:
         runner = self._loaded()
         start = time.perf_counter()
-        batch = self._preprocess(image)
+        batch = preprocess(image)
         ready = time.perf_counter()
         logits, maps = runner(batch)
         took = {"preprocess": ready - start, "infer": time.perf_counter() - ready}

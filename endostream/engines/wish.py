@@ -34,7 +34,9 @@ class Wish:
     precision: str
     """`fp32`, `bf16` or `fp16`."""
     threads: int
-    """Processor threads for one picture."""
+    """Processor threads for this network."""
+    streams: int
+    """Pictures that may be worked on at once, sharing the threads; OpenVINO only."""
     seed: int | None
     """Random weights by this seed instead of the pack's; None for the pack's."""
     say: Say

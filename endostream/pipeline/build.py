@@ -109,6 +109,7 @@ def build(
             precision=settings.precision,
             protocol=settings.protocol,
             verified=True,
+            ahead=not paced and not source.info.live,
         )
         networks.warm_up(say)
         return _assemble(plan, source, networks, paced, list(sinks), keeping)

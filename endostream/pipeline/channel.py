@@ -55,6 +55,15 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return value
 
+    def get_now(self) -> T | None:
+        """The oldest value, or None when there is none at this moment."""
+        with self._changed:
+            if not self._values:
+                return None
+            value = self._values.popleft()
+            self._changed.notify_all()
+            return value
+
     def clear(self) -> list[T]:
         """Take out everything that waits."""
         with self._changed:

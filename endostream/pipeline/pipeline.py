@@ -266,8 +266,7 @@ class Pipeline:
 
     def _infer(self) -> None:
         try:
-            while (frame := self._channel.get()) is not None:
-                self._analyse(frame)
+            self._work()
         except BaseException as error:
             self._keep(error)
             self._parts.source.cancel()
@@ -279,12 +278,23 @@ class Pipeline:
         self._threads[0].join()
         self._end()
 
-    def _analyse(self, frame: Frame) -> None:
-        parts = self._parts
-        self._announce()
+    def _work(self) -> None:
+        """Keep as many frames on their way as the networks like; finish them in order."""
+        analyzer = self._parts.analyzer
+        while True:
+            frame = self._channel.get_now() if analyzer.pending else self._channel.get()
+            if frame is not None:
+                self._announce()
+                analyzer.submit(frame)
+            elif not analyzer.pending:
+                return
+            if frame is None or analyzer.pending >= analyzer.depth:
+                self._publish(analyzer.finish())
+
+    def _publish(self, analysis: Analysis) -> None:
+        parts, frame = self._parts, analysis.frame
         if frame.epoch != self._epoch:
             self._enter(frame.epoch)
-        analysis = parts.analyzer.analyse(frame)
         newest = self.latest_frame.get()
         if newest is not None and newest.epoch != frame.epoch:
             self._count.dropped("epoch")
