@@ -94,6 +94,8 @@ class Thresholds:
     """Gaps up to this many seconds do not split a finding."""
     mask: float = 0.5
     """Probability over which a pixel belongs to the mask."""
+    mask_peak: float = 0.0
+    """Probability that some pixel of a patch must reach, or the patch is dropped; 0 keeps all."""
     labels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Per label: other values for open, close, minimum_s, merge_s."""
 

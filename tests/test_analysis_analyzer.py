@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from endostream.analysis.analyzer import Analyzer, AnalyzerRules, class_map, mask_at
+from endostream.analysis.analyzer import Analyzer, AnalyzerRules, class_map
+from endostream.analysis.masks import mask_at
 from endostream.analysis.networks import Answer
 from endostream.analysis.visibility import VisibilityRules
 from endostream.types import Frame

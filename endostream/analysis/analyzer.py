@@ -6,15 +6,14 @@ it takes the networks as protocols. Must not know sources, sinks or sessions.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
+from endostream.analysis.masks import mask_at
 from endostream.analysis.networks import Answer, Networks
 from endostream.analysis.smoothing import PUBLISHED_ALPHA, Smoother, softmax
 from endostream.analysis.visibility import VisibilityRules, judge
@@ -34,6 +33,8 @@ class AnalyzerRules:
     """Label to threshold on the smoothed score; None segments every frame."""
     mask_threshold: float = 0.5
     """Probability over which a pixel belongs to the mask."""
+    mask_peak: float = 0.0
+    """Probability that some pixel of a patch must reach, or the patch is dropped; 0 keeps all."""
     smoothing_s: float = 0.561
     """Time constant in seconds."""
     heatmap: bool = True
@@ -63,17 +64,6 @@ def class_map(maps: FloatArray, index: int, published: bool = False) -> FloatArr
         return np.asarray((cam - cam.min()) / (cam.max() - cam.min() + np.float32(1e-8)), np.float32)
     top = cam.max()
     return np.asarray(cam / top if top > 0.0 else cam, np.float32)
-
-
-def mask_at(
-    logits: FloatArray, size: tuple[int, int], threshold: float, published: bool = False
-) -> MaskArray:
-    """The mask bool[H, W] for a source of `size` (width, height) from logits float32[h, w]."""
-    if published:
-        small = (1.0 / (1.0 + np.exp(-logits)) > 0.5).astype(np.uint8)
-        return cv2.resize(small, size, interpolation=cv2.INTER_NEAREST).astype(bool)
-    bound = math.log(threshold / (1.0 - threshold))
-    return np.asarray(cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR) > bound)
 
 
 class Analyzer:
@@ -235,7 +225,8 @@ class Analyzer:
         frame = self._asked.pop(answer.key)
         start = time.perf_counter()
         height, width = frame.image.shape[:2]
-        mask = mask_at(answer.logits, (width, height), self._rules.mask_threshold, self._rules.published)
+        rules = self._rules
+        mask = mask_at(answer.logits, (width, height), rules.mask_threshold, rules.mask_peak, rules.published)
         mask.setflags(write=False)
         seconds = sum(answer.took.values())
         self._segment_s = seconds if self._segment_s == 0.0 else 0.8 * self._segment_s + 0.2 * seconds

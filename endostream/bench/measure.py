@@ -130,6 +130,7 @@ class _Bench:
             background=pack.classifiers[0].background if pack.classifiers else (),
             gate=self.labels,
             mask_threshold=pack.thresholds.mask,
+            mask_peak=pack.thresholds.mask_peak,
             paced=pace == "source" or source.info.live,
             visibility=ALWAYS_VISIBLE if gate == "open" else VisibilityRules(),
         )

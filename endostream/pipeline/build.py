@@ -192,6 +192,7 @@ def _analyzer_rules(plan: _Plan, info: SourceInfo, drops: bool) -> AnalyzerRules
         background=plan.background,
         gate=dict(gate.labels) if gate.rule == "labels" else None,
         mask_threshold=plan.pack.thresholds.mask,
+        mask_peak=plan.pack.thresholds.mask_peak,
         smoothing_s=settings.smoothing_s,
         heatmap=settings.heatmap,
         published=plan.published,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from endostream.analysis.masks import drop_unsure
 from endostream.errors import InputError
 from endostream.models.light import LightClassifier, LightUNet
 from endostream.training.augment import MEAN, STD
@@ -39,6 +40,8 @@ SUMMARY = (
     "no landmark, no other disease, no histology. Background means only that no polyp candidate was seen."
 )
 LABELS = ("background", "polyps")
+MASK = {"mask": 0.5, "mask_peak": 0.95}
+"""Pixels over 0.5 are the mask, in patches that are somewhere sure; other values: docs/training.md."""
 
 
 def export_pack(
@@ -136,7 +139,8 @@ def measured(
     """Give the masks' figures with and without the gate, and the frame scores' figures."""
     masks: list[NDArray[np.bool_]] = []
     for _, (logits,) in run_network(lambda x: (unet(x),), held, side):
-        masks.append(np.asarray(logits[0].numpy() > 0))
+        kept = drop_unsure(logits[0].numpy(), MASK["mask"], MASK["mask_peak"])
+        masks.append(np.asarray(kept > 0))
     scores = [float(out[0].softmax(0)[1]) for _, out in run_network(frame, held, side)]
     gated = [
         mask if score >= gate else np.zeros_like(mask) for mask, score in zip(masks, scores, strict=True)
@@ -184,7 +188,7 @@ def _table(
         "exams": ["lower", "any"],
         "model": models,
         "gate": {"rule": "labels", "labels": {LABELS[1]: gate}},
-        "thresholds": {"open": 0.6, "close": 0.4, "minimum_s": 0.5, "merge_s": 1.0, "mask": 0.5},
+        "thresholds": {"open": 0.6, "close": 0.4, "minimum_s": 0.5, "merge_s": 1.0} | MASK,
     }
 
 
