@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,16 @@ class Run(NamedTuple):
     expected: list[dict[str, Any]]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_packs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The pack imported here must not be seen by other tests, which rely on the bare recipe."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENDOSTREAM_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, own_packs: None) -> Run:
     """A run and the reference's answers for a clip whose pictures open and close the gate."""
     folder = tmp_path_factory.mktemp("published")
 

@@ -54,6 +54,7 @@ def test_everything_that_was_asked_for_is_there(clip: Path, pack: Path, tmp_path
     assert found["frames"] == {"captured": 60, "analysed": 60, "dropped": 0, "skipped": 0, "pending": 0}
     (finding,) = found["findings"]
     assert finding["label"] == "polyps" and (out / finding["still"]).is_file()
+    assert [(s.finding, s.path) for s in Session.open(out).stills] == [(1, finding["still"])]
     lines = rows(out)
     assert [r["index"] for r in lines] == list(range(60))
     assert lines[10]["time_s"] == pytest.approx(0.4) and lines[10]["mask_source"] == "network"

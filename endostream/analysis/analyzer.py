@@ -27,8 +27,6 @@ KEEP_MASK_S = 0.5
 class AnalyzerRules:
     """What the pack and the settings ask of an analysis."""
 
-    background: tuple[str, ...] = ()
-    """Labels that mean nothing was found."""
     gate: Mapping[str, float] | None = None
     """Label to threshold on the smoothed score; None segments every frame."""
     mask_threshold: float = 0.5

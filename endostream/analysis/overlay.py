@@ -84,7 +84,8 @@ def _heat_colours(opacity: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]
 def draw_heatmap(image: NDArray[np.uint8], heatmap: FloatArray, opacity: float = HEAT) -> None:
     """Blend a class map float32[gh, gw] in 0..1 into `image` in place; where it is low nothing changes.
 
-    Coloured at an eighth of the size (the map is far coarser) and enlarged: 3.4 ms at 720p, not 14.
+    Coloured at an eighth of the size (the map is far coarser) and enlarged, only where it is hot: at 720p
+    1 ms for a spot, 8 ms for a map that is hot everywhere, against 14 ms at full size.
     """
     height, width = image.shape[:2]
     small = (max(1, -(-width // 8)), max(1, -(-height // 8)))

@@ -53,7 +53,7 @@ class Look:
 
 
 def look(image: ImageArray) -> Look:
-    """The measures of a picture uint8[H, W, 3] RGB; about 0.3 ms at 720p."""
+    """The measures of a picture uint8[H, W, 3] RGB; about 1.3 ms at 720p."""
     height, width = image.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))  # enlarging would blur
     size = (max(8, round(width * scale)), max(8, round(height * scale)))

@@ -127,7 +127,6 @@ class _Bench:
         own = dict(pack.gate.labels) if pack.gate.rule == "labels" else None
         self.labels: dict[str, float] | None = {"auto": own, "closed": {}, "open": None}[gate]
         self.rules = AnalyzerRules(
-            background=pack.classifiers[0].background if pack.classifiers else (),
             gate=self.labels,
             mask_threshold=pack.thresholds.mask,
             mask_peak=pack.thresholds.mask_peak,

@@ -189,7 +189,6 @@ def _analyzer_rules(plan: _Plan, info: SourceInfo, drops: bool) -> AnalyzerRules
     settings, gate = plan.settings, plan.pack.gate
     visibility = VisibilityRules(**dataclasses.asdict(settings.visibility))
     return AnalyzerRules(
-        background=plan.background,
         gate=dict(gate.labels) if gate.rule == "labels" else None,
         mask_threshold=plan.pack.thresholds.mask,
         mask_peak=plan.pack.thresholds.mask_peak,

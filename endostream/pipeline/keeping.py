@@ -198,8 +198,7 @@ class SessionSink(QuietSink):
         kind = "landmark" if event.landmark else "finding"
         path = f"stills/{kind}-{event.finding.id:03d}"
         self._save(path, analysis.frame, analysis)
-        if event.change == "opened" or event.finding.still is None:
-            self._session.add_still(event.finding.id, f"{path}.jpg", analysis.frame.time, kind)
+        self._session.add_still(event.finding.id, f"{path}.jpg", analysis.frame.time, kind)
 
     def _save(self, path: str, frame: Frame, analysis: Analysis | None) -> None:
         _folder(self.folder / "stills")

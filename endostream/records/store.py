@@ -195,10 +195,11 @@ class SessionWriter:
     def add_still(self, finding_id: int | None, path: str, time: float, kind: str) -> None:
         """Write down a still at `path` (relative to the folder, forward slashes) of stream time `time`.
 
-        `kind` is `finding`, `landmark` or `manual`; with an id the still becomes that finding's (or,
-        for `landmark`, that landmark's) own.
+        A still at the same path replaces the one before. `kind` is `finding`, `landmark` or `manual`; with
+        an id the still becomes that finding's (or, for `landmark`, that landmark's) own.
         """
         path = codec.clean(path)
+        self._write("DELETE FROM stills WHERE path = ?", (path,))
         self._write(
             "INSERT INTO stills (finding, path, time, kind) VALUES (?,?,?,?)", (finding_id, path, time, kind)
         )

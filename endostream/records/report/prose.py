@@ -48,7 +48,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Prose:
-    """What a language model wrote, sentence by sentence, and how it came about."""
+    """A language model's text, sentence by sentence, and how it came about."""
 
     text: str
     """The verified sentences; empty when the template stands."""
