@@ -13,6 +13,7 @@ import torch
 from endostream.errors import InputError
 from endostream.training.data import Picture, free_box, load_pictures, polyp_box, read_manifest, split_rows
 from endostream.training.erase import without_polyp
+from endostream.training.paste import with_polyp
 from endostream.training.samples import Samples, presence_label
 from endostream.training.settings import Augmentation, Mixture, Schedule, Split, Training, read_training
 
@@ -181,7 +182,13 @@ def test_kinds_keep_their_promise() -> None:
     plain = Augmentation(geometry=0, colour=0, damage=0, tower=0)
     schedule = Schedule(steps=5, batch=4, side=48)
     none = {"whole": 0.0, "crop": 0.0, "free": 0.0, "erased": 0.0, "empty": 0.0, "other": 0.0}
-    for kind, masked in (("whole", True), ("crop", True), ("free", False), ("erased", False)):
+    for kind, masked in (
+        ("whole", True),
+        ("crop", True),
+        ("free", False),
+        ("erased", False),
+        ("pasted", True),
+    ):
         training = Training(mixture=Mixture(**{**none, kind: 1.0}), augmentation=plain, schedule=schedule)
         samples = Samples(pictures(), training)
         for number in range(12):
@@ -191,14 +198,46 @@ def test_kinds_keep_their_promise() -> None:
             assert sample.presence in ((1, -1) if masked else (0,))
 
 
-def test_phantom_frames_wait_for_their_step() -> None:
+def test_the_late_mixture_waits_for_its_step() -> None:
     made = [Picture(p.image, np.zeros_like(p.mask), "phantom", "phantom:1", "phantom") for p in pictures(2)]
-    mixture = Mixture(whole=1e-9, crop=0, free=0, erased=0, empty=0, other=0, phantom=1.0, phantom_from=3)
-    samples = Samples(
-        pictures() + made, Training(mixture=mixture, schedule=Schedule(steps=6, batch=4, side=48))
+    none = {"whole": 0.0, "crop": 0.0, "free": 0.0, "erased": 0.0, "empty": 0.0, "other": 0.0}
+    training = Training(
+        mixture=Mixture(**{**none, "whole": 1.0}),
+        late=Mixture(**{**none, "phantom": 1.0}),
+        schedule=Schedule(steps=6, batch=4, side=48, late_from=3),
     )
+    samples = Samples(pictures() + made, training)
     assert all(samples[number].mask.any() for number in range(12))
     assert not any(samples[number].mask.any() for number in range(12, 24))
+
+
+def test_a_pasted_polyp_lies_under_its_mask() -> None:
+    rng = np.random.default_rng(3)
+    found = pictures(8)
+    pasted = 0
+    for _ in range(60):
+        base = found[rng.integers(8)]
+        both = with_polyp(base, found[rng.integers(8)], rng)
+        if both is None:
+            continue
+        pasted += 1
+        image, mask = both
+        added = (mask > 0) & (base.mask == 0)
+        assert 0.001 < added.mean() < 0.06
+        assert (mask[base.mask > 0] == 1).all(), "the frame's own polyp stays"
+        change = np.abs(image.astype(int) - base.image).max(2)
+        near = cv2.dilate(added.astype(np.uint8), np.ones((25, 25), np.uint8))
+        assert change[near == 0].max() <= 1
+        assert change[added].mean() > 10
+    assert pasted > 10
+
+
+def test_a_polyp_at_the_edge_is_not_pasted() -> None:
+    (picture,) = pictures(1)
+    mask = np.zeros_like(picture.mask)
+    mask[:20, :20] = 1
+    cut = Picture(picture.image, mask, "s", "g", "polyp")
+    assert with_polyp(picture, cut, np.random.default_rng(0)) is None
 
 
 def test_balance_draws_small_sources_as_often() -> None:
@@ -208,7 +247,7 @@ def test_balance_draws_small_sources_as_often() -> None:
         mixture = Mixture(whole=1.0, crop=0, free=0, erased=0, empty=0, other=0, balance=balance)
         samples = Samples(many + few, Training(mixture=mixture))
         rng = np.random.default_rng(0)
-        drawn = [samples._picked("whole", rng)[0].source for _ in range(400)]
+        drawn = [samples._picked("whole", samples._phases[0][1]["whole"], rng)[0].source for _ in range(400)]
         assert drawn.count("few") / 400 == pytest.approx(expected, abs=0.08)
 
 

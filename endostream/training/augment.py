@@ -37,7 +37,7 @@ class Augment:
                 v2.RandomAffine(
                     degrees=25 * geometry,
                     translate=(0.08 * geometry, 0.08 * geometry),
-                    scale=(1 - 0.2 * geometry, 1 + 0.2 * geometry),
+                    scale=(1 - 0.35 * geometry, 1 + 0.25 * geometry),
                     shear=8 * geometry,
                     interpolation=v2.InterpolationMode.BILINEAR,
                 )

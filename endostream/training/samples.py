@@ -19,12 +19,13 @@ from endostream.errors import InputError
 from endostream.training.augment import Augment
 from endostream.training.data import Box, Picture, free_box, polyp_box
 from endostream.training.erase import without_polyp
-from endostream.training.settings import Training
+from endostream.training.paste import with_polyp
+from endostream.training.settings import Mixture, Training
 
 __all__ = ["Sample", "Samples", "presence_label"]
 
 IGNORED = -1
-KINDS = ("whole", "crop", "free", "erased", "empty", "other", "phantom")
+KINDS = ("whole", "crop", "free", "erased", "empty", "other", "phantom", "pasted")
 
 
 class Sample(NamedTuple):
@@ -48,29 +49,24 @@ class Samples(Dataset[Sample]):
         held: dict[str, list[int]] = {"polyp": [], "empty": [], "other": [], "phantom": []}
         for number, picture in enumerate(pictures):
             held[picture.kind].append(number)
-        homes = {"whole": "polyp", "crop": "polyp", "free": "polyp", "erased": "polyp"}
+        homes = dict.fromkeys(("whole", "crop", "free", "erased", "pasted"), "polyp")
         self._lists = {name: held[homes.get(name, name)] for name in KINDS}
-        self._odds = {name: self._balanced(numbers) for name, numbers in self._lists.items() if numbers}
-        self._early_shares = self._shares(without="phantom")
-        self._late_shares = self._shares()
+        late = training.schedule.late_from > 0
+        self._phases = [self._phase(mixture) for mixture in (training.mixture, training.late)[: 1 + late]]
 
-    def _balanced(self, numbers: list[int]) -> NDArray[np.float64]:
-        """Give how often each picture of a list is drawn."""
-        sources = [self.pictures[number].source for number in numbers]
-        sizes = Counter(sources)
-        odds = np.array([sizes[source] ** -self.training.mixture.balance for source in sources])
-        return np.asarray(np.cumsum(odds / odds.sum()))
-
-    def _shares(self, without: str = "") -> NDArray[np.float64]:
-        weights = np.array(
-            [
-                getattr(self.training.mixture, name) if self._lists[name] and name != without else 0.0
-                for name in KINDS
-            ]
-        )
+    def _phase(self, mixture: Mixture) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        """Give the share of every kind and, within a kind, how often each picture is drawn (cumulated)."""
+        weights = np.array([getattr(mixture, name) if self._lists[name] else 0.0 for name in KINDS])
         if not weights.sum():
             raise InputError("no picture is left to train on: check [mixture], [split] and the manifest")
-        return np.asarray(weights / weights.sum())
+        odds = {name: self._balanced(found, mixture.balance) for name, found in self._lists.items() if found}
+        return np.asarray(weights / weights.sum()), odds
+
+    def _balanced(self, numbers: list[int], balance: float) -> NDArray[np.float64]:
+        sources = [self.pictures[number].source for number in numbers]
+        sizes = Counter(sources)
+        odds = np.array([sizes[source] ** -balance for source in sources])
+        return np.asarray(np.cumsum(odds / odds.sum()))
 
     def __len__(self) -> int:
         """Give the number of samples of the whole run."""
@@ -82,11 +78,11 @@ class Samples(Dataset[Sample]):
         schedule = self.training.schedule
         step = number // schedule.batch
         early = step < schedule.early_steps and schedule.early_side > 0
-        shares = self._early_shares if step < self.training.mixture.phantom_from else self._late_shares
+        shares, odds = self._phases[0 if step < schedule.late_from else -1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**62)))
             kind = str(rng.choice(KINDS, p=shares))
-            picture, kind = self._picked(kind, rng)
+            picture, kind = self._picked(kind, odds[kind], rng)
             x0, y0, x1, y1 = self._box(picture, kind, rng)
             image, mask = picture.image[y0:y1, x0:x1], picture.mask[y0:y1, x0:x1]
             whole = int(picture.mask.sum())
@@ -94,19 +90,31 @@ class Samples(Dataset[Sample]):
         share = float(mask.sum()) / whole if whole else 0.0
         return Sample(tensor, target, presence_label(share, float(target.mean())))
 
-    def _picked(self, kind: str, rng: np.random.Generator) -> tuple[Picture, str]:
-        """Give a random picture of a kind; without room to erase a polyp, a frame to crop beside it."""
+    def _picked(self, kind: str, odds: NDArray[np.float64], rng: np.random.Generator) -> tuple[Picture, str]:
+        """Give a random picture of a kind.
+
+        Without room to erase a polyp: a frame to crop beside it. Without room to paste one: a whole frame.
+        """
         found = self._lists[kind]
+
+        def drawn() -> Picture:
+            number = int(np.searchsorted(odds, rng.random(), side="right"))
+            return self.pictures[found[min(number, len(found) - 1)]]
+
         for _ in range(4):
-            drawn = int(np.searchsorted(self._odds[kind], rng.random(), side="right"))
-            picture = self.pictures[found[min(drawn, len(found) - 1)]]
+            picture = drawn()
+            if kind == "pasted":
+                both = with_polyp(picture, drawn(), rng)
+                if both is not None:
+                    return Picture(*both, picture.source, picture.group, "polyp"), "whole"
+                continue
             if kind != "erased":
                 return picture, kind
             image = without_polyp(picture, rng)
             if image is not None:
                 nothing = np.zeros_like(picture.mask)
                 return Picture(image, nothing, picture.source, picture.group, "empty"), "erased"
-        return picture, "free"
+        return picture, "free" if kind == "erased" else "whole"
 
     def _box(self, picture: Picture, kind: str, rng: np.random.Generator) -> Box:
         aspect = float(np.exp(rng.uniform(-0.35, 0.35)))

@@ -61,8 +61,8 @@ class Mixture:
     """Procedural frames; never a source of accuracy claims."""
     balance: float = 0.0
     """0 draws every picture as often, 1 every source as often, whatever its size."""
-    phantom_from: int = 0
-    """First step that mixes procedural frames in."""
+    pasted: float = 0.0
+    """Frames with one more, small polyp, cloned from another frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,8 @@ class Schedule:
     """Side during the first `early_steps`; 0 means `side`."""
     early_steps: int = 0
     """Steps at the early side."""
+    late_from: int = 0
+    """First step that mixes by `[late]` instead of `[mixture]`; 0 for never."""
     log_every: int = 20
     """Steps per line of the log."""
     checkpoint_s: float = 120.0
@@ -160,6 +162,8 @@ class Training:
     """Held-out groups."""
     mixture: Mixture = field(default_factory=Mixture)
     """Kinds of picture."""
+    late: Mixture = field(default_factory=Mixture)
+    """Kinds of picture from `schedule.late_from` on."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Strength of the augmentation."""
     schedule: Schedule = field(default_factory=Schedule)
