@@ -10,12 +10,13 @@ import difflib
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from endostream.errors import PackError
+from endostream.errors import InputError, PackError
 from endostream.resources import shipped, user_data
+from endostream.sites import Site, read_site
 
 SCHEMA = 1
 Kernel = Literal["pil-bilinear", "pil-bicubic", "cv2-linear", "cv2-cubic"]
@@ -128,6 +129,10 @@ class Pack:
     """`metrics`, `data`, `training` as written in the file."""
     shipped: bool = False
     """True when it came with the product."""
+    site: Site | None = None
+    """The site's own measured thresholds, when they are in force; `thresholds` holds them already."""
+    site_note: str = ""
+    """Why site overrides that are there are not in force, in one line; empty when there are none."""
 
     @property
     def classifiers(self) -> tuple[ModelSpec, ...]:
@@ -300,16 +305,50 @@ def pack_folders() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def with_site(pack: Pack) -> Pack:
+    """The pack with the site's overrides in force, or with a note why they are not.
+
+    They count only for the weights they were measured with. A file that cannot be used leaves the pack's own
+    thresholds.
+    """
+    try:
+        site = read_site(pack.name)
+    except InputError as error:
+        return replace(pack, site_note=str(error))
+    if site is None:
+        return pack
+    if site.sha256 != pack.sha256:
+        return replace(
+            pack,
+            site_note=f"site overrides sites/{pack.name}.toml were measured with other weights (version "
+            f"{site.version}) and are not applied; measure again: endostream evaluate video --save-advice",
+        )
+    labels = {label: dict(values) for label, values in pack.thresholds.labels.items()}
+    for label, values in site.labels.items():
+        labels[label] = {**labels.get(label, {}), **values}
+    known: dict[str, Any] = dict(site.thresholds)
+    thresholds = replace(pack.thresholds, labels=labels, **known)
+    bounds = {"open": thresholds.open, "close": thresholds.close}
+    for values in ({}, *labels.values()):
+        if {**bounds, **values}["close"] > {**bounds, **values}["open"]:
+            return replace(
+                pack,
+                site_note=f"site overrides sites/{pack.name}.toml close over where they open and are not "
+                "applied; measure again with --save-advice, or delete the file",
+            )
+    return replace(pack, thresholds=thresholds, site=site)
+
+
 def find_pack(name: str) -> Pack:
-    """The pack with this name, or in this folder.
+    """The pack with this name, or in this folder, with the site's overrides in force (see `with_site`).
 
     Raises `PackError` naming the nearest known name when there is none.
     """
     folders = pack_folders()
     if name in folders:
-        return read_pack(folders[name])
+        return with_site(read_pack(folders[name]))
     if Path(name).is_dir():
-        return read_pack(Path(name))
+        return with_site(read_pack(Path(name)))
     near = difflib.get_close_matches(name, folders, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}?" if near else f"known packs: {', '.join(folders) or 'none'}"
     raise PackError(f"unknown pack {name!r}; {hint}")

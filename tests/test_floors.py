@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    0: "types errors vocabulary resources",
-    1: "config packs capture analysis records",
+    0: "types errors vocabulary resources sites",
+    1: "config packs capture analysis records datasets",
     2: "models",
     3: "engines",
     4: "pipeline",
@@ -27,6 +27,8 @@ OWNERS = {
     "av": frozenset({"capture"}),
     **dict.fromkeys(("torch", "torchvision", "timm", "openvino", "nncf"), NETWORKS),
     **dict.fromkeys(("lightning", "pytorch_lightning", "torchmetrics"), NETWORKS),
+    **dict.fromkeys(("sklearn", "scipy"), frozenset({"training", "evaluation"})),
+    **dict.fromkeys(("matplotlib", "openpyxl"), frozenset({"evaluation"})),
     **dict.fromkeys(("PySide6", "shiboken6", "pyqtgraph"), WINDOW),
 }
 WINDOW_COMMANDS = {"open_window", "demo"}

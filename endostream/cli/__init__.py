@@ -37,6 +37,17 @@ def _train() -> None:
     """Train networks and make packs of them."""
 
 
+@cli.group(
+    name="evaluate",
+    cls=tools.LazyGroup,
+    target="endostream.evaluation.commands:evaluate",
+    extra="evaluate",
+    help="Measure a pack, or saved predictions, against labelled data.",
+)
+def _evaluate() -> None:
+    """Measure a pack, or saved predictions, against labelled data."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 done, 2 wrong use or input, 1 failure while running."""
     try:

@@ -13,6 +13,7 @@ from endostream.config import Settings, read_settings
 from endostream.errors import InputError
 from endostream.packs import Pack, find_pack, pack_folders, read_pack, verify_pack
 from endostream.resources import user_data
+from endostream.sites import site_file
 
 
 def _row(pack: Pack) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def show(name: str, as_json: bool) -> int:
         "unreliable": list(pack.classifiers[0].unreliable) if pack.classifiers else [],
         "gate": dataclasses.asdict(pack.gate),
         "thresholds": dataclasses.asdict(pack.thresholds),
+        "site_overrides": _site(pack),
         "provenance": {m.file: dict(m.provenance) for m in pack.models},
         **pack.details,
     }
@@ -66,8 +68,39 @@ def show(name: str, as_json: bool) -> int:
         echo_json(table)
         return 0
     for key, value in table.items():
-        click.echo(f"{key}: {value}")
+        if key != "site_overrides":
+            click.echo(f"{key}: {value}")
+    _tell_site(pack)
     return 0
+
+
+def _site(pack: Pack) -> dict[str, Any]:
+    """The site overrides of a pack as plain values: in force or not, and why."""
+    site = pack.site
+    if site is None:
+        return {"in_force": False, "note": pack.site_note}
+    return {
+        "in_force": True,
+        "note": "",
+        "file": str(site_file(pack.name)),
+        "thresholds": dict(site.thresholds),
+        "labels": {label: dict(values) for label, values in site.labels.items()},
+        "measured": dict(site.measured),
+        "command": site.command,
+    }
+
+
+def _tell_site(pack: Pack) -> None:
+    if pack.site is None:
+        click.echo("site overrides: none in force" + (f"; {pack.site_note}" if pack.site_note else ""))
+        return
+    click.echo(f"site overrides: in force, from {site_file(pack.name)}")
+    for where, values in (("", pack.site.thresholds), *pack.site.labels.items()):
+        for key, value in values.items():
+            click.echo(f"  {where + ': ' if where else ''}{key} = {value:g}")
+    for key, value in pack.site.measured.items():
+        click.echo(f"  measured {key}: {value}")
+    click.echo(f"  by {pack.site.command}")
 
 
 @packs.command()

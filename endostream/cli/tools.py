@@ -13,22 +13,32 @@ from endostream.errors import InputError
 
 
 class LazyGroup(click.Group):
-    """A group that is imported when it is used: `target` is `module:attribute`."""
+    """A group that is imported when it is used: `target` is `module:attribute`, `extra` what it needs."""
 
-    def __init__(self, *args: Any, target: str = "", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, target: str = "", extra: str = "train", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._target = target
+        self._target, self._extra = target, extra
 
     def _load(self) -> click.Group:
         module, _, name = self._target.partition(":")
         try:
             group = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as error:
-            raise InputError(
-                f"{error.name} is missing; install it: pip install 'endostream[train]'"
-            ) from error
+            raise self._missing(error) from error
         assert isinstance(group, click.Group)
         return group
+
+    def _missing(self, error: ModuleNotFoundError) -> InputError:
+        return InputError(f"{error.name} is missing; install it: pip install 'endostream[{self._extra}]'")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command of the group; its own imports may miss a package as well."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] in ("endostream", "endostream_ui"):
+                raise
+            raise self._missing(error) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands of the group."""

@@ -141,6 +141,8 @@ def _plan(settings: Settings) -> _Plan:
         },
         background=pack.classifiers[0].background if pack.classifiers else (),
     )
+    if pack.site_note:
+        plan.warnings.append(pack.site_note)
     if settings.exam != "any" and settings.exam not in pack.exams:
         meant = ", ".join(e for e in pack.exams if e != "any")
         plan.warnings.append(f"pack {pack.name} is meant for {meant}, not for exam {settings.exam}")
@@ -207,6 +209,7 @@ def _run_info(plan: _Plan, source: Source, networks: Networks) -> RunInfo:
     facts = settings.facts()
     facts["finding"] = dataclasses.asdict(plan.bounds)
     facts["gate"] = {"rule": pack.gate.rule, "labels": dict(pack.gate.labels)}
+    facts["site_overrides"] = pack.site is not None
     unreliable = pack.classifiers[0].unreliable if pack.classifiers else ()
     return RunInfo(
         source=source.info,

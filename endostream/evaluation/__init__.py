@@ -1,0 +1,1 @@
+"""Measuring packs and predictions on labelled pictures, tables and clips."""
