@@ -1,4 +1,4 @@
-"""Data sets: every published layout from made-up folders, bad folders in one line, splits, near-duplicates."""
+"""Data sets: every published layout from made-up folders, bad folders, splits, near-duplicates."""
 
 from __future__ import annotations
 
@@ -331,7 +331,7 @@ def test_split_never_shares_a_group() -> None:
 
 
 def test_split_names_an_unknown_group() -> None:
-    with pytest.raises(InputError, match="'g111'.*did you mean 'g11'"):
+    with pytest.raises(InputError, match=r"'g111'.*did you mean 'g11'"):
         split(items(), ("g111",), 0.0, (), 1)
 
 

@@ -13,10 +13,11 @@ import torch
 from test_training_data import write_data
 
 from endostream import models
+from endostream.datasets import open_dataset
 from endostream.errors import InputError
 from endostream.models.light import LightClassifier, LightUNet
 from endostream.packs import read_pack, verify_pack
-from endostream.training.data import Picture, load_pictures, read_manifest
+from endostream.training.data import Picture, load_pictures
 from endostream.training.export import calibrated, export_pack, write_toml
 from endostream.training.loop import Run, rate_at, train
 from endostream.training.losses import mask_losses, presence_loss
@@ -102,7 +103,7 @@ class Interrupted(Samples):
 def test_a_resumed_run_is_the_same_run(tmp_path: Path, data: Path) -> None:
     schedule = Schedule(steps=8, batch=3, side=48, log_every=2, ema=0.9, warmup=2)
     training = Training(workers=0, precision="32-true", network=Network(12, 1), schedule=schedule)
-    found, _ = load_pictures(data, read_manifest(data), 400)
+    found, _ = load_pictures(open_dataset(data), open_dataset(data).items, 400)
     weights = {}
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()

@@ -69,7 +69,7 @@ _EXPECTED = (
 
 
 def _bases(folder: Path) -> list[Path]:
-    """Give a folder, those in it and those in them: archives are often unpacked into a folder of their own."""
+    """Give a folder, those in it and those in them: archives are often unpacked into their own folder."""
     inner = _below(folder)
     return [folder, *inner, *(deeper for path in inner for deeper in _below(path))]
 

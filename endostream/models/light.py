@@ -124,9 +124,12 @@ class LightUNet(nn.Module):
         Channels of the encoder at stride 4.
     depth
         Residual blocks per encoder stage, the finest stage has one less (at least one).
+    bounded
+        Whether a score of the whole picture bounds every pixel's logit from above: where the network sees
+        no polyp in the picture, it draws none.
     """
 
-    def __init__(self, width: int = 48, depth: int = 2) -> None:
+    def __init__(self, width: int = 48, depth: int = 2, bounded: bool = False) -> None:
         super().__init__()
         self.encoder = LightEncoder(width, depth)
         first, second, third, fourth = self.encoder.channels
@@ -135,10 +138,14 @@ class LightUNet(nn.Module):
         self.fuse8 = Fuse(self.seen, second, 4 * width // 3)
         self.fuse4 = Fuse(4 * width // 3, first, width, extra=1)
         self.out = nn.Conv2d(width, 1, 1)
+        self.bound = nn.Linear(self.seen, 1) if bounded else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Give mask logits float[B, 1, H, W] for pictures float[B, 3, H, W]."""
-        return self.both(x)[0]
+        logits, seen = self.both(x)
+        if self.bound is None:
+            return logits
+        return torch.minimum(logits, self.bound(seen.mean((2, 3)))[:, :, None, None])
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Give the mask logits and the features at stride 16 that a presence head reads."""

@@ -24,6 +24,8 @@ class ClassifierTask:
     """Cross-entropy of polyp against background."""
 
     def __init__(self, training: Training, held: list[HeldOut]) -> None:
+        if training.architecture != "light":
+            raise InputError("a classifier has no other architecture than light: correct the config")
         self.training, self.held = training, held
         self.module: nn.Module = LightClassifier(2, training.network.width, training.network.depth)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_calibration_error
 
 from endostream.analysis.masks import drop_unsure
 from endostream.errors import InputError
@@ -40,8 +42,11 @@ SUMMARY = (
     "no landmark, no other disease, no histology. Background means only that no polyp candidate was seen."
 )
 LABELS = ("background", "polyps")
+POLYP = torch.tensor([0.0, 1.0])
 MASK = {"mask": 0.5, "mask_peak": 0.95}
 """Pixels over 0.5 are the mask, in patches that are somewhere sure; other values: docs/training.md."""
+STEEP = 4.0
+"""How fast the bound of the mask network falls with its score of the picture, in logits per logit."""
 
 
 def export_pack(
@@ -50,12 +55,21 @@ def export_pack(
     data: Path,
     pack: Path,
     gate: float = 0.5,
+    bound: float = 0.3,
     version: str = "0.1.0",
 ) -> dict[str, float]:
     """Write a pack from two runs and give its figures on the held-out pictures.
 
-    The classifier is calibrated on the held-out pictures, so the ECE is a fit's own.
-    All figures are those of the half-precision weights that are written.
+    The classifier is calibrated on the held-out pictures; its calibration error is measured on one half of
+    the groups with the fit of the other half. All figures are those of the half-precision weights that are
+    written.
+
+    Parameters
+    ----------
+    gate
+        Score of the classifier that lets the mask network look.
+    bound
+        Least score of the mask network's own presence head that lets it draw.
 
     Raises
     ------
@@ -71,12 +85,10 @@ def export_pack(
     if other.task != "classifier" or training.task != "segmenter":
         raise InputError("--segmenter and --classifier must name runs of these tasks: swap them")
     held = held_out(load_split(training, data)[1], training.augmentation.margin)
-    unet = LightUNet(**asdict(training.network))
-    state = averaged_weights(segmenter_run)
-    unet.load_state_dict({k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")})
+    side = training.schedule.side
+    unet = bounded(averaged_weights(segmenter_run), training, held, bound)
     frame = LightClassifier(len(LABELS), **asdict(other.network))
     frame.load_state_dict(averaged_weights(classifier_run))
-    side = training.schedule.side
     fitted = calibrated(frame.eval(), held, side)
     for network in (unet, frame):
         # The figures are those of the weights as they are stored.
@@ -105,32 +117,79 @@ def _stored(value: Tensor) -> Tensor:
     return value.half() if value.is_floating_point() else value
 
 
+def bounded(state: dict[str, Tensor], training: Training, held: list[HeldOut], least: float) -> LightUNet:
+    """Give the mask network with its presence head as the bound of its logits.
+
+    The head's score is calibrated on the held-out pictures. At the score `least` the bound equals the logit
+    of `mask_peak`: below it no patch is sure enough to count.
+    """
+    net = LightUNet(**asdict(training.network), bounded=True).eval()
+    body = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
+    weight, bias = state["presence.weight"].float(), state["presence.bias"].float()
+    # Two classes, so their difference says all.
+    margin = {"bound.weight": weight[1:] - weight[:1], "bound.bias": bias[1:] - bias[:1]}
+    net.load_state_dict(body | margin)
+    assert net.bound is not None
+    head = net.bound
+    scores = []
+    for item, (_, seen) in run_network(lambda x: net.both(x), held, training.schedule.side):
+        score = float(head(seen.mean((1, 2))).detach()[0])
+        scores.append((int(item.picture.kind == "polyp"), score))
+    truth, value = torch.tensor([label for label, _ in scores]), torch.tensor([v for _, v in scores])
+    temperature, shift = platt(torch.stack((torch.zeros_like(value), value), 1), truth)
+    peak, floor = (math.log(p / (1 - p)) for p in (MASK["mask_peak"], least))
+    with torch.no_grad():
+        head.weight.mul_(STEEP / temperature)
+        head.bias.mul_(STEEP / temperature).add_(STEEP * (shift - floor) + peak)
+    return net
+
+
 def calibrated(network: LightClassifier, held: list[HeldOut], side: int) -> dict[str, float]:
     """Fit a temperature and a shift on the held-out pictures, fold them into the head, and give them.
 
     Platt scaling: polyp and background are not as frequent in a batch as among the held-out pictures, which
-    a temperature alone cannot put right.
+    a temperature alone cannot put right. `ece` is measured crosswise: each half of the groups with the fit of
+    the other half.
     """
-    pairs = [(int(item.picture.kind == "polyp"), out[0]) for item, out in run_network(network, held, side)]
-    truth = torch.tensor([label for label, _ in pairs])
+    pairs = [(item, out[0]) for item, out in run_network(network, held, side)]
+    truth = torch.tensor([int(item.picture.kind == "polyp") for item, _ in pairs])
     logits = torch.stack([value for _, value in pairs]).clone()
+    temperature, shift = platt(logits, truth)
+    groups = sorted({item.picture.group for item, _ in pairs})
+    second = torch.tensor([groups.index(item.picture.group) % 2 == 1 for item, _ in pairs])
+    crossed = torch.zeros(len(pairs))
+    for half in (second, ~second):
+        if half.any() and not half.all():
+            t, moved = platt(logits[~half], truth[~half])
+            crossed[half] = (logits[half] / t + moved * POLYP).softmax(1)[:, 1]
+    with torch.no_grad():
+        network.head.weight.div_(temperature)
+        network.head.bias.div_(temperature).add_(shift * POLYP)
+    error = float(binary_calibration_error(crossed, truth, n_bins=15))
+    return {"temperature": temperature, "shift": shift, "ece_crossed": error}
+
+
+def platt(logits: Tensor, truth: Tensor) -> tuple[float, float]:
+    """Fit temperature T and shift b so that softmax(logits / T + b * [0, 1]) is calibrated.
+
+    Parameters
+    ----------
+    logits
+        float[N, 2], background and polyp.
+    truth
+        int[N], 1 for a polyp.
+    """
     log_t, shift = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
     optimizer = torch.optim.LBFGS([log_t, shift], lr=0.2, max_iter=60, line_search_fn="strong_wolfe")
-    polyp = torch.tensor([0.0, 1.0])
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(logits / log_t.exp() + shift * polyp, truth)
+        loss = nn.functional.cross_entropy(logits / log_t.exp() + shift * POLYP, truth)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    temperature = float(log_t.detach().exp().clamp(0.2, 5.0))
-    moved = float(shift.detach().clamp(-3, 3))
-    with torch.no_grad():
-        network.head.weight.div_(temperature)
-        network.head.bias.div_(temperature).add_(moved * polyp)
-    return {"temperature": temperature, "shift": moved}
+    return float(log_t.detach().exp().clamp(0.2, 5.0)), float(shift.detach().clamp(-3, 3))
 
 
 def measured(
@@ -174,7 +233,7 @@ def _table(
             "file": "segmenter.safetensors",
             "sha256": hashes["segmenter"],
             "labels": [LABELS[1]],
-            "options": asdict(seg.network),
+            "options": {**asdict(seg.network), "bounded": True},
             "preprocessing": _preprocessing(seg.schedule.side),
         },
     ]
@@ -202,7 +261,8 @@ def _metrics(figures: dict[str, float], held: list[HeldOut]) -> dict[str, Any]:
         "command": "endostream train export (docs/training.md)",
         "what": "held-out groups, frame by frame, no smoothing; Dice per picture at the input size; "
         "false_mask: share of polyp-free pictures with a mask over 0.2 % of the area; gated: only where "
-        "the classifier reaches the gate; temperature and shift were fitted on the same pictures",
+        "the classifier reaches the gate; temperature, shift and the mask network's bound were fitted on the "
+        "same pictures, ece_crossed on the other half of the groups",
         "pictures": len(held) - crops,
         "free_crops": crops,
         **{name: round(value, 4) for name, value in figures.items()},
@@ -215,6 +275,7 @@ def _data(held: list[HeldOut], described: dict[str, Any], training: Training) ->
         "sha256": described["data_sha256"],
         "pictures": described["pictures"],
         "held_out": described["held_out"],
+        "seed": training.seed,
         "held_out_groups": list(training.split.groups),
         "held_out_share": training.split.share,
         "held_out_share_of": list(training.split.sources),

@@ -1,32 +1,32 @@
 """The training loop: steps, averaged weights, log, checkpoints, validation.
 
-Owns the life of a run folder (`run.json`, `log.csv`, `metrics.csv`, `last.ckpt`). It must not know what is
-trained: a task gives the module, the loss and the figures.
+Owns what a run writes while it lasts (`log.csv`, `metrics.csv`, `last.ckpt`, `best.ckpt`). It must not know
+what is trained: a task gives the module, the loss and the figures.
 """
 
 from __future__ import annotations
 
 import csv
-import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import cv2
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from endostream.errors import InputError
-from endostream.training.samples import Sample, Samples
-from endostream.training.settings import Schedule, Training
+from endostream.training.schedule import Order, optimizer_for, rate_at, settled, steps_per_epoch
+from endostream.training.settings import Running
 
-__all__ = ["Task", "rate_at", "train"]
+__all__ = ["Run", "Task", "fabric_for", "rate_at", "train"]
 
 
 class Task(Protocol):
@@ -34,22 +34,34 @@ class Task(Protocol):
 
     module: nn.Module
 
-    def losses(self, outputs: Any, batch: Sample) -> dict[str, Tensor]:
+    def losses(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         """Give the weighted parts of the loss."""
 
-    def figures(self, network: Callable[[Tensor], tuple[Tensor, ...]], part: int = 1) -> dict[str, float]:
+    def figures(self, network: Callable[[Tensor], Any], part: int = 1) -> dict[str, float]:
         """Give the figures of a network in evaluation mode on every `part`-th held-out picture."""
 
 
-def rate_at(step: int, schedule: Schedule) -> float:
-    """Give the learning rate of a step: linear warm-up, a hold, then a cosine to zero."""
-    if step < schedule.warmup:
-        return schedule.rate * (step + 1) / schedule.warmup
-    start = max(schedule.warmup, int(schedule.hold * schedule.steps))
-    if step < start:
-        return schedule.rate
-    part = min(1.0, (step - start) / max(1, schedule.steps - start))
-    return schedule.rate * 0.5 * (1 + math.cos(math.pi * part))
+class Numbered(Sized, Protocol):
+    """Samples by number; their length is that of an epoch, or of the run where no epochs are counted."""
+
+    def __getitem__(self, number: int) -> Any:
+        """Give a sample."""
+
+
+def fabric_for(training: Running) -> Fabric:
+    """Give the processes and devices of a run; starts the other processes where there are several."""
+    try:
+        fabric = Fabric(
+            accelerator=training.accelerator,
+            devices=training.devices,
+            strategy=training.strategy,
+            precision=cast(Any, training.precision),
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise InputError(f"cannot train on these devices: {' '.join(str(error).split())}") from error
+    if fabric.world_size > 1:
+        fabric.launch()
+    return fabric
 
 
 def averaged(module: nn.Module, decay: float) -> AveragedModel:
@@ -70,32 +82,48 @@ def averaged(module: nn.Module, decay: float) -> AveragedModel:
 class Run:
     """One run: the trained module, its average, and the folder that survives a kill."""
 
-    def __init__(self, task: Task, training: Training, folder: Path) -> None:
-        self.task, self.training, self.folder = task, training, folder
-        schedule = training.schedule
-        self.fabric = Fabric(accelerator="auto", devices=1, precision=cast(Any, training.precision))
+    def __init__(
+        self, task: Task, training: Running, folder: Path, size: int = 0, fabric: Fabric | None = None
+    ) -> None:
+        self.task, self.training, self.folder, self.size = task, training, folder, size
+        self.schedule = settled(training.schedule, size)
+        self.fabric = fabric or fabric_for(training)
         task.module.to(memory_format=torch.channels_last)
-        groups = [
-            {"params": [p for p in task.module.parameters() if p.ndim > 1], "weight_decay": schedule.decay},
-            {"params": [p for p in task.module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=schedule.rate, fused=True)
+        optimizer = optimizer_for(task.module, self.schedule)
         self.module, self.optimizer = self.fabric.setup(task.module, optimizer)
-        self.ema = averaged(task.module, schedule.ema).to(self.fabric.device)
+        self.ema = averaged(task.module, self.schedule.ema).to(self.fabric.device)
         self.step, self.seconds = 0, 0.0
         self.sums: dict[str, float] = {}
+        self.best: dict[str, float] = {}
+        self.waited = 0
 
     @property
     def checkpoint(self) -> Path:
         """Where the newest checkpoint lies."""
         return self.folder / "last.ckpt"
 
+    @property
+    def alone(self) -> bool:
+        """Whether this is the only process."""
+        return self.fabric.world_size == 1
+
+    @property
+    def ended(self) -> bool:
+        """Whether the schedule is through, or the run waited in vain for a better epoch."""
+        patience = self.schedule.patience
+        return self.step >= self.schedule.steps or (patience > 0 and self.waited >= patience)
+
     def save(self) -> None:
         """Write a checkpoint; a kill while writing leaves the former one."""
         state = {"module": self.module, "optimizer": self.optimizer, "ema": self.ema.state_dict()}
-        fresh = self.folder / "fresh.ckpt"
-        self.fabric.save(fresh, state | {"step": self.step, "seconds": self.seconds, "sums": self.sums})
-        os.replace(fresh, self.checkpoint)
+        state |= {"step": self.step, "seconds": self.seconds, "sums": self.sums}
+        self._write(self.checkpoint, state | {"best": self.best, "waited": self.waited})
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
+        fresh = path.with_name(f"fresh-{path.name}")
+        self.fabric.save(fresh, state)
+        if self.fabric.is_global_zero:
+            os.replace(fresh, path)
 
     def restore(self) -> None:
         """Go back to the newest checkpoint and drop the log lines that came after it."""
@@ -105,79 +133,118 @@ class Run:
         self.ema.load_state_dict(rest["ema"])
         self.step, self.seconds = int(rest["step"]), float(rest["seconds"])
         self.sums = dict(rest.get("sums", {}))
+        self.best, self.waited = dict(rest.get("best", {})), int(rest.get("waited", 0))
         for name in ("log.csv", "metrics.csv"):
             path = self.folder / name
-            if path.is_file():
+            if path.is_file() and self.fabric.is_global_zero:
                 lines = path.read_text(encoding="utf-8").splitlines()
                 kept = lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= self.step]
                 path.write_text("\n".join(kept) + "\n", encoding="utf-8")
 
-    def loader(self, samples: Samples) -> Any:
-        """Give the batches that are still to come."""
-        batch = self.training.schedule.batch
+    def loader(self, samples: Numbered) -> Any:
+        """Give the batches that are still to come, of each the part of this process."""
+        fabric = self.fabric
+        order = Order(self.schedule, self.training.seed, self.size, fabric.global_rank, fabric.world_size)
         loader = DataLoader(
-            samples,
-            batch_size=batch,
-            sampler=range(self.step * batch, len(samples)),
+            cast(Any, samples),
+            batch_sampler=cast(Any, order.since(self.step)),
             num_workers=self.training.workers,
             worker_init_fn=_quiet_worker,
             prefetch_factor=4 if self.training.workers else None,
         )
-        return self.fabric.setup_dataloaders(loader)
+        return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
-    def update(self, batch: Sample) -> dict[str, Tensor]:
+    def update(self, batch: Any) -> dict[str, Tensor]:
         """Take one optimiser step and give the parts of its loss."""
-        rate = rate_at(self.step, self.training.schedule)
+        rate = rate_at(self.step, self.schedule)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        outputs = self.module(batch.image.contiguous(memory_format=torch.channels_last))
-        parts = self.task.losses(outputs, batch)
+            group["lr"] = rate * group.get("scale", 1.0)
+        inputs = batch.image
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        parts = self.task.losses(self.module(inputs), batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack(list(parts.values())).sum())
-        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=5.0, error_if_nonfinite=False)
+        if self.schedule.clip:
+            norm = self.schedule.clip
+            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=norm, error_if_nonfinite=False)
         self.optimizer.step()
         self.ema.update_parameters(self.task.module)
         self.step += 1
         return {name: value.detach() for name, value in parts.items()}
 
     def validate(self, part: int = 1) -> dict[str, float]:
-        """Give the figures of the averaged weights and log them."""
-        network = self.ema.module.eval()
-        with self.fabric.autocast():
-            figures = self.task.figures(lambda x: network(x.to(self.fabric.device)), part)
-        row = {"step": self.step, "minutes": round(self.seconds / 60, 2)}
-        _append(self.folder / "metrics.csv", row | {name: round(value, 4) for name, value in figures.items()})
-        return figures
+        """Give the figures of the averaged weights, measured by the first process, and log them."""
+        figures: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            network = self.ema.module.eval()
+            with self.fabric.autocast():
+                figures = self.task.figures(lambda x: network(x.to(self.fabric.device)), part)
+            row = {"step": self.step, "minutes": round(self.seconds / 60, 2)}
+            row |= {name: round(value, 4) for name, value in figures.items()}
+            _append(self.folder / "metrics.csv", row)
+        return figures if self.alone else self.fabric.broadcast(figures)
+
+    def judge(self, figures: dict[str, float]) -> None:
+        """Keep the averaged weights of the best epoch so far, and count the epochs since."""
+        name = self.schedule.monitor
+        if not name:
+            return
+        if name not in figures:
+            raise InputError(f"[schedule] monitor {name!r} is no figure: one of {', '.join(sorted(figures))}")
+        sign = -1 if name.endswith("loss") else 1
+        if self.best and sign * figures[name] <= sign * self.best["value"]:
+            self.waited += 1
+            return
+        self.best, self.waited = {"value": figures[name], "step": float(self.step)}, 0
+        self._write(self.folder / "best.ckpt", {"ema": self.ema.state_dict(), "step": self.step})
+
+    def clock(self) -> float:
+        """Give the first process's monotonic seconds, so that all decide alike."""
+        now = time.monotonic()
+        return now if self.alone else float(self.fabric.broadcast(now))
 
 
 def train(
-    run: Run, samples: Samples, minutes: float | None = None, progress: bool = True
+    run: Run, samples: Numbered, minutes: float | None = None, progress: bool = True
 ) -> dict[str, float]:
     """Run to the end of the schedule, or for some minutes, and give the figures of the averaged weights.
 
     The run folder holds a checkpoint afterwards, also when the run is interrupted from the keyboard.
     """
-    schedule = run.training.schedule
-    began = saved = validated = time.monotonic()
+    schedule = run.schedule
+    began = saved = validated = run.clock()
     before = run.seconds
-    bar = tqdm(total=schedule.steps, initial=run.step, disable=not progress, unit="step", mininterval=10)
+    epoch = steps_per_epoch(schedule, run.size) if schedule.epochs else 0
+    figures: dict[str, float] | None = None
+    quiet = not progress or not run.fabric.is_global_zero
+    bar = tqdm(total=schedule.steps, initial=run.step, disable=quiet, unit="step", mininterval=10)
     try:
-        for batch in run.loader(samples):
-            for name, value in run.update(Sample(*batch)).items():
+        for batch in () if run.ended else run.loader(samples):
+            for name, value in run.update(batch).items():
                 run.sums[name] = run.sums.get(name, 0.0) + float(value)
             bar.update()
-            now = time.monotonic()
+            now = run.clock()
             run.seconds = before + now - began
+            figures = None
             if run.step % schedule.log_every == 0:
                 _log(run)
                 if run.training.yielding:
                     _yield_cores()
+            if epoch and run.step % epoch == 0:
+                figures = run.validate()
+                run.judge(figures)
+                run.save()
+                saved = run.clock()
+                if run.ended:
+                    break
             if now - saved > schedule.checkpoint_s:
                 run.save()
-                saved = time.monotonic()
-            if schedule.validate_s and now - validated > schedule.validate_s and run.step < schedule.steps:
+                saved = run.clock()
+            due = not epoch and schedule.validate_s and now - validated > schedule.validate_s
+            if due and run.step < schedule.steps:
                 run.validate(schedule.validate_part)
-                validated = time.monotonic()
+                validated = run.clock()
             if minutes is not None and now - began > 60 * minutes:
                 break
     except KeyboardInterrupt:
@@ -185,18 +252,22 @@ def train(
     finally:
         bar.close()
         run.save()
-    return run.validate()
+    return run.validate() if figures is None else figures
 
 
 def _log(run: Run) -> None:
-    schedule = run.training.schedule
+    schedule = run.schedule
     row: dict[str, Any] = {"step": run.step, "images": run.step * schedule.batch}
     row |= {"minutes": round(run.seconds / 60, 2)}
     row |= {"rate": f"{rate_at(run.step - 1, schedule):.3e}"}
     means = {name: value / schedule.log_every for name, value in run.sums.items()}
+    if not run.alone:
+        stacked = torch.tensor(list(means.values()), device=run.fabric.device)
+        means = dict(zip(means, cast(Tensor, run.fabric.all_reduce(stacked)).tolist(), strict=True))
     row |= {"loss": round(sum(means.values()), 5)}
-    _append(run.folder / "log.csv", row | {name: round(value, 5) for name, value in means.items()})
     run.sums = {}
+    if run.fabric.is_global_zero:
+        _append(run.folder / "log.csv", row | {name: round(value, 5) for name, value in means.items()})
 
 
 def _yield_cores() -> None:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from endostream.datasets import Box, free_box, polyp_box
 from endostream.errors import InputError
 from endostream.training.augment import Augment
-from endostream.training.data import Box, Picture, free_box, polyp_box
+from endostream.training.data import Picture
 from endostream.training.erase import without_polyp
 from endostream.training.paste import with_polyp
 from endostream.training.settings import Mixture, Training

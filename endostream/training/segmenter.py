@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from endostream.errors import InputError
 from endostream.models.light import LightUNet, read_presence
+from endostream.models.unet import UNet
 from endostream.training.losses import mask_losses, presence_loss
 from endostream.training.samples import Sample
 from endostream.training.settings import Training
 from endostream.training.validation import HeldOut, mask_figures, presence_figures, run_network
 
-__all__ = ["SegmenterModule", "SegmenterTask"]
+__all__ = ["PlainModule", "SegmenterModule", "SegmenterTask"]
 
 
 class SegmenterModule(nn.Module):
@@ -36,12 +38,34 @@ class SegmenterModule(nn.Module):
         return logits, read_presence(self.presence, seen)[0], self.coarse(seen)
 
 
+class PlainModule(nn.Module):
+    """The published UNet in the place of the light network: its mask logits say presence as well."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = UNet(width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give mask logits, presence logits (the mean of the highest percent of them), and coarse ones."""
+        logits: Tensor = self.net(x)
+        flat = logits.flatten(1)
+        highest = flat.topk(max(1, flat.shape[1] // 100), dim=1).values.mean(1)
+        presence = torch.stack((torch.zeros_like(highest), highest), 1)
+        return logits, presence, functional.avg_pool2d(logits, 16)
+
+
 class SegmenterTask:
     """BCE + Dice on masks, presence beside them."""
 
     def __init__(self, training: Training, held: list[HeldOut]) -> None:
         self.training, self.held = training, held
-        self.module: nn.Module = SegmenterModule(training.network.width, training.network.depth)
+        network = training.network
+        if training.architecture not in ("light", "unet"):
+            raise InputError(f"unknown architecture {training.architecture!r}: one of light, unet")
+        if training.architecture == "unet":
+            self.module: nn.Module = PlainModule(network.width)
+        else:
+            self.module = SegmenterModule(network.width, network.depth)
 
     def losses(self, outputs: tuple[Tensor, Tensor, Tensor], batch: Sample) -> dict[str, Tensor]:
         """Give the weighted parts of the loss."""

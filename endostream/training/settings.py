@@ -1,19 +1,32 @@
-"""What a training run is told: frozen sections read from TOML, unknown keys refused.
+"""What a run of the light networks is told: frozen sections read from TOML, unknown keys refused.
 
-Owns the training configuration and its defaults. It must not know data, networks or loops.
+Owns the training configuration, its defaults, and how TOML becomes such sections. It must not know data,
+networks or loops. The published recipes' sections are in `recipes`.
 """
 
 from __future__ import annotations
 
 import difflib
 import tomllib
+import types
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from endostream.errors import InputError
 
-__all__ = ["Augmentation", "Loss", "Mixture", "Network", "Schedule", "Split", "Training", "read_training"]
+__all__ = [
+    "Augmentation",
+    "Loss",
+    "Mixture",
+    "Network",
+    "Running",
+    "Schedule",
+    "Split",
+    "Training",
+    "read_config",
+    "read_training",
+]
 
 T = TypeVar("T")
 CONFIGS = Path(__file__).parent / "configs"
@@ -86,19 +99,35 @@ class Schedule:
     """How long and how fast; a pure function of the step, so a resumed run follows the same curve."""
 
     steps: int = 3000
-    """Optimiser steps."""
+    """Optimiser steps; follows from `epochs` where that is not 0."""
+    epochs: int = 0
+    """Times every picture is seen; each is followed by a validation and a checkpoint. 0 counts steps."""
+    monitor: str = ""
+    """Figure whose best epoch is kept; empty keeps the last. A `loss` is best when lowest."""
+    patience: int = 0
+    """Epochs without a better `monitor` after which the run ends; 0 for never."""
     batch: int = 16
     """Pictures per step."""
     rate: float = 1e-3
-    """Highest learning rate (AdamW)."""
+    """Highest learning rate."""
+    optimizer: str = "adamw"
+    """`adamw`, `adam` or `sgd` (Nesterov momentum 0.9)."""
     decay: float = 0.02
-    """Weight decay (AdamW)."""
+    """Weight decay."""
+    layer_decay: float = 1.0
+    """Factor of the rate from each transformer block to the one before it."""
+    clip: float = 5.0
+    """Largest norm of the gradient; 0 does not clip."""
+    curve: str = "cosine"
+    """`cosine` to zero, or `steps`: a tenth of the rate from each of `milestones` on."""
+    milestones: tuple[int, ...] = ()
+    """Epochs at which the curve `steps` falls."""
     warmup: int = 100
     """Steps of linear warm-up."""
     hold: float = 0.0
     """Share of the steps spent at the highest rate before the cosine falls to zero."""
     ema: float = 0.998
-    """Decay of the averaged weights, which are the ones exported."""
+    """Decay of the averaged weights, which are the ones exported; 0 does not average."""
     side: int = 256
     """Side of the network's input in pixels."""
     early_side: int = 0
@@ -136,11 +165,11 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """Everything that decides a run, apart from the data folder."""
+class Running:
+    """What every run is told, whatever it trains."""
 
     task: str = "segmenter"
-    """`segmenter` or `classifier`."""
+    """The `endostream train` command that the config is for."""
     seed: int = 1
     """Seed of weights, split and every augmented picture."""
     workers: int = 1
@@ -150,12 +179,30 @@ class Training:
     another lose far more than their share there (measured: 5 s a step with two, 1.1 s with one)."""
     precision: str = "bf16-mixed"
     """Lightning Fabric's precision."""
+    accelerator: str = "auto"
+    """Lightning Fabric's accelerator: `auto`, `cpu`, `cuda`, `mps`."""
+    devices: int | str = 1
+    """Processes, each with a device of its own: a number, or `auto` for all."""
+    strategy: str = "auto"
+    """Lightning Fabric's strategy; `auto` is `ddp` where there is more than one device."""
+    layout: str = "auto"
+    """Layout of the data folder, or `auto`."""
     manifest: str = "manifest.csv"
     """Manifest inside the data folder."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Length and rates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training(Running):
+    """Everything that decides a run of the tasks `segmenter` and `classifier`, apart from the data folder."""
+
     longest: int = 400
     """Pictures are kept in memory with at most this longest side."""
     phantom: str = ""
     """Folder of procedural frames, inside the data folder or anywhere; empty for none."""
+    architecture: str = "light"
+    """`light`, or `unet` for a segmenter with the published UNet (`network.width` 64, no `depth`)."""
     network: Network = field(default_factory=Network)
     """Network options."""
     split: Split = field(default_factory=Split)
@@ -166,14 +213,17 @@ class Training:
     """Kinds of picture from `schedule.late_from` on."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Strength of the augmentation."""
-    schedule: Schedule = field(default_factory=Schedule)
-    """Length and rates."""
     loss: Loss = field(default_factory=Loss)
     """Parts of the loss."""
 
 
 def read_training(path: Path, task: str) -> Training:
-    """Give the training settings that a TOML file holds.
+    """Give the settings of a light network's run; see `read_config`."""
+    return read_config(Training, path, task)
+
+
+def read_config(kind: type[T], path: Path, task: str) -> T:
+    """Give the settings of a task that a TOML file, or a shipped config of that name, holds.
 
     Raises
     ------
@@ -190,10 +240,10 @@ def read_training(path: Path, task: str) -> Training:
         raise InputError(f"cannot read {path} ({error.strerror}); shipped configs: {known}") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the training config {path.name} is not TOML: {error}") from error
-    training = build(Training, table, path.name)
-    if training.task != task:
-        raise InputError(f"{path.name} is a config for `endostream train {training.task}`, not for {task}")
-    return training
+    meant = table.get("task", "segmenter")
+    if meant != task:
+        raise InputError(f"{path.name} is a config for `endostream train {meant}`, not for {task}")
+    return build(kind, table, path.name)
 
 
 def build(kind: type[T], table: dict[str, Any], where: str) -> T:
@@ -214,10 +264,16 @@ def _converted(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise InputError(f"{where} must be a table")
         return build(hint, value, where)  # type: ignore[arg-type]
-    if hint == tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise InputError(f"{where} must be a list of texts")
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)[0]
+        if not isinstance(value, list) or not all(type(item) is inner for item in value):
+            raise InputError(f"{where} must be a list of {'texts' if inner is str else 'whole numbers'}")
         return tuple(value)
+    if isinstance(hint, types.UnionType):
+        if type(value) not in get_args(hint):
+            names = " or ".join(kind.__name__ for kind in get_args(hint))
+            raise InputError(f"{where} must be of type {names}, not {type(value).__name__}")
+        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:

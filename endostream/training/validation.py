@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
+from endostream.datasets import free_box
 from endostream.training.augment import to_input
-from endostream.training.data import Picture, free_box
+from endostream.training.data import Picture
 
 __all__ = ["HeldOut", "held_out", "mask_figures", "presence_figures", "run_network"]
 
@@ -98,16 +99,18 @@ def presence_figures(pairs: list[tuple[HeldOut, float]]) -> dict[str, float]:
     truth = torch.tensor([int(item.picture.kind == "polyp") for item, _ in pairs])
     score = torch.tensor([value for _, value in pairs])
     crops = torch.tensor([item.picture.kind == "polyp" or item.free for item, _ in pairs])
-    figures = {
-        "auroc_free_crops": float(binary_auroc(score[crops], truth[crops])),
-        "auroc_all": float(binary_auroc(score, truth)),
-        "ece": float(binary_calibration_error(score, truth, n_bins=15)),
-        "sensitivity_0.6": float((score[truth == 1] >= 0.6).float().mean()),
-    }
+    figures = {}
+    for name, chosen in (("free_crops", crops), ("all", torch.ones_like(crops))):
+        # Undefined where the held-out pictures are all of one kind.
+        if 0 < int(truth[chosen].sum()) < int(chosen.sum()):
+            figures[f"auroc_{name}"] = float(binary_auroc(score[chosen], truth[chosen]))
+    figures["ece"] = float(binary_calibration_error(score, truth, n_bins=15))
+    if truth.any():
+        figures["sensitivity_0.6"] = float((score[truth == 1] >= 0.6).float().mean())
     for name in ("free_crops", "empty", "other"):
-        chosen = [value for item, value in pairs if _group_name(item) == name]
-        if chosen:
-            figures[f"false_0.6_{name}"] = float(np.mean(np.array(chosen) >= 0.6))
+        found = [value for item, value in pairs if _group_name(item) == name]
+        if found:
+            figures[f"false_0.6_{name}"] = float(np.mean(np.array(found) >= 0.6))
     return figures
 
 
