@@ -265,3 +265,33 @@ def test_calibration_mends_a_wrong_temperature_and_prior() -> None:
     fitted = calibrated(network, held, 32)
     assert fitted["shift"] > 1
     assert ece() < 0.5 * before
+
+
+def test_a_second_schedule_starts_from_the_weights_of_the_first(
+    runs: Path, data: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    start(
+        "segmenter",
+        runs / "segmenter.toml",
+        data,
+        second,
+        init=runs / "segmenter",
+        minutes=0,
+        progress=False,
+    )
+    key = "net.encoder.stages.3.0.first.0.weight"
+    first, after = averaged_weights(runs / "segmenter")[key], averaged_weights(second)[key]
+    torch.manual_seed(7)
+    fresh = LightUNet(12, 1).state_dict()[key.removeprefix("net.")]
+    assert (after - first).norm() < 0.3 * (after - fresh).norm()
+    described = json.loads((second / "run.json").read_text(encoding="utf-8"))
+    assert described["init"] == "segmenter"
+
+
+def test_a_start_from_another_network_is_one_line(runs: Path, data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "wide.toml"
+    text = (runs / "segmenter.toml").read_text(encoding="utf-8").replace("width = 12", "width = 24")
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="run of another network"):
+        start("segmenter", config, data, tmp_path / "out", init=runs / "segmenter", progress=False)

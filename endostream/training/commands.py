@@ -76,6 +76,7 @@ def _pack(run: Path, pack: Path | None, licence: str | None) -> None:
 @train.command()
 @_options
 @_packed
+@click.option("--init", type=Folder, help="Run folder of a segmenter to start from: a second schedule.")
 def segmenter(config: str, data: Path, out: Path, pack: Path | None, licence: str | None, **how: Any) -> None:
     """Train a mask network on frames, crops and changed frames."""
     from endostream.training.runs import start

@@ -16,7 +16,7 @@ import cv2
 import lightning
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from endostream.datasets import grouped, open_dataset, split
 from endostream.errors import InputError
@@ -60,7 +60,7 @@ def start(
         pictures += load_phantom(data / training.phantom)
     work: Task = SegmenterTask(training, inputs) if task == "segmenter" else ClassifierTask(training, inputs)
     if init is not None and not resume:
-        work.module.load_state_dict(from_segmenter(averaged_weights(init)))
+        _begin_from(work.module, averaged_weights(init), task)
     run = Run(work, training, out, fabric=fabric)
     if resume:
         run.restore()
@@ -124,6 +124,16 @@ def read_run(folder: Path) -> tuple[Training, dict[str, Any]]:
         raise InputError(f"{folder} is not a run folder: it has no run.json")
     described = json.loads(path.read_text(encoding="utf-8"))
     return build(Training, described["training"], path.name), described
+
+
+def _begin_from(module: nn.Module, state: dict[str, Tensor], task: str) -> None:
+    """Load the averaged weights of a segmenter's run into a segmenter or a classifier."""
+    try:
+        module.load_state_dict(state if task == "segmenter" else from_segmenter(state))
+    except RuntimeError as error:
+        raise InputError(
+            "--init names a run of another network: give both configs the same [network] and architecture"
+        ) from error
 
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
