@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,21 @@ def test_the_exported_pack_is_whole(runs: Path, data: Path, tmp_path: Path) -> N
     assert isinstance(segmenter, LightUNet)
     trained = averaged_weights(runs / "segmenter")["net.out.weight"]
     assert torch.allclose(segmenter.out.weight, trained, atol=1e-3)
+
+
+def test_without_a_classifier_the_presence_head_is_one(runs: Path, data: Path, tmp_path: Path) -> None:
+    export_pack(runs / "segmenter", None, data, tmp_path / "one")
+    pack = read_pack(tmp_path / "one")
+    verify_pack(pack)
+    classifier, segmenter = (models.load(pack, model) for model in pack.models)
+    assert isinstance(segmenter, LightUNet) and segmenter.bound is not None
+    x = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        margin = torch.diff(classifier(x)[0], dim=1)
+        bound = segmenter.bound(segmenter.both(x)[1].mean((2, 3)))
+    # Both are the calibrated score: the bound is its steep version, shifted to the logit of `mask_peak`.
+    assert torch.allclose(torch.diff(bound, dim=0), 4 * torch.diff(margin, dim=0), atol=0.05)
+    assert (segmenter(x) <= bound[:, :, None, None] + 1e-5).all()
 
 
 def test_export_wants_one_run_of_each_task(runs: Path, data: Path, tmp_path: Path) -> None:

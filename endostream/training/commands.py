@@ -147,7 +147,12 @@ def write(
 
 @train.command()
 @click.option("--segmenter", "segmenter_run", type=Folder, required=True, help="Run of the segmenter.")
-@click.option("--classifier", "classifier_run", type=Folder, required=True, help="Run of the classifier.")
+@click.option(
+    "--classifier",
+    "classifier_run",
+    type=Folder,
+    help="Run of the classifier; without it the segmenter's presence head is the classifier.",
+)
 @click.option("--data", type=Folder, required=True, help="Data folder, for calibration and figures.")
 @click.option("--pack", type=Folder, required=True, help="Folder to write; it names the pack.")
 @click.option(
@@ -167,7 +172,7 @@ def write(
 @click.option("--version", default="0.1.0", show_default=True, help="Version of the weights.")
 def export(
     segmenter_run: Path,
-    classifier_run: Path,
+    classifier_run: Path | None,
     data: Path,
     pack: Path,
     gate: float,

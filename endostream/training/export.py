@@ -23,6 +23,7 @@ from endostream.analysis.masks import drop_unsure
 from endostream.errors import InputError
 from endostream.models.light import LightClassifier, LightUNet
 from endostream.training.augment import MEAN, STD
+from endostream.training.classifier import from_segmenter
 from endostream.training.runs import averaged_weights, load_split, reached, read_run
 from endostream.training.settings import Training
 from endostream.training.validation import HeldOut, held_out, mask_figures, presence_figures, run_network
@@ -51,14 +52,14 @@ STEEP = 4.0
 
 def export_pack(
     segmenter_run: Path,
-    classifier_run: Path,
+    classifier_run: Path | None,
     data: Path,
     pack: Path,
     gate: float = 0.5,
     bound: float = 0.3,
     version: str = "0.1.0",
 ) -> dict[str, float]:
-    """Write a pack from two runs and give its figures on the held-out pictures.
+    """Write a pack from one or two runs and give its figures on the held-out pictures.
 
     The classifier is calibrated on the held-out pictures; its calibration error is measured on one half of
     the groups with the fit of the other half. All figures are those of the half-precision weights that are
@@ -66,6 +67,8 @@ def export_pack(
 
     Parameters
     ----------
+    classifier_run
+        A classifier's run; None where the segmenter's own presence head is to be the classifier.
     gate
         Score of the classifier that lets the mask network look.
     bound
@@ -77,18 +80,22 @@ def export_pack(
         When a run is missing or the two runs hold out different groups.
     """
     training, described = read_run(segmenter_run)
-    other, other_described = read_run(classifier_run)
+    other, other_described = (training, described) if classifier_run is None else read_run(classifier_run)
     if described["held_out_groups"] != other_described["held_out_groups"]:
         raise InputError(
             "the two runs hold out different groups: give both configs the same [split] and seed"
         )
-    if other.task != "classifier" or training.task != "segmenter":
+    if training.task != "segmenter" or (classifier_run is not None and other.task != "classifier"):
         raise InputError("--segmenter and --classifier must name runs of these tasks: swap them")
     held = held_out(load_split(training, data)[1], training.augmentation.margin)
     side = training.schedule.side
     unet = bounded(averaged_weights(segmenter_run), training, held, bound)
     frame = LightClassifier(len(LABELS), **asdict(other.network))
-    frame.load_state_dict(averaged_weights(classifier_run))
+    frame.load_state_dict(
+        from_segmenter(averaged_weights(segmenter_run))
+        if classifier_run is None
+        else averaged_weights(classifier_run)
+    )
     fitted = calibrated(frame.eval(), held, side)
     for network in (unet, frame):
         # The figures are those of the weights as they are stored.
@@ -107,7 +114,7 @@ def export_pack(
     table["training"] = {
         "commands": "docs/training.md",
         "segmenter": _origin(segmenter_run, training, described),
-        "classifier": _origin(classifier_run, other, other_described),
+        "classifier": _origin(classifier_run or segmenter_run, other, other_described),
     }
     (pack / "pack.toml").write_text(write_toml(table), encoding="utf-8")
     return figures
