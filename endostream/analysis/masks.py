@@ -25,8 +25,8 @@ def logit(probability: float) -> float:
 def drop_unsure(logits: FloatArray, threshold: float, peak: float) -> FloatArray:
     """Logits float32[h, w] without the patches over `threshold` in which no pixel reaches `peak`.
 
-    Hysteresis in the plane: a patch that is nowhere sure is mostly a fold or a reflection. On the shipped
-    pack's held-out pictures it removes half of the false masks at a hundredth of Dice (`docs/training.md`).
+    Hysteresis in the plane: a patch that is nowhere sure is mostly a fold or a reflection. What it does on
+    the shipped pack's held-out pictures stands in `docs/training.md`.
     About 0.5 ms at 256 x 256.
     """
     if peak <= threshold:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_calibration_error
 
-from endostream.analysis.masks import drop_unsure
+from endostream.analysis.masks import drop_unsure, logit
 from endostream.errors import InputError
 from endostream.models.light import LightClassifier, LightUNet
 from endostream.training.augment import MEAN, STD
@@ -44,8 +44,8 @@ SUMMARY = (
 )
 LABELS = ("background", "polyps")
 POLYP = torch.tensor([0.0, 1.0])
-MASK = {"mask": 0.5, "mask_peak": 0.95}
-"""Pixels over 0.5 are the mask, in patches that are somewhere sure; other values: docs/training.md."""
+MASK = {"mask": 0.4, "mask_peak": 0.8}
+"""Pixels over `mask` are the mask, in patches that are somewhere sure; other values: docs/training.md."""
 STEEP = 4.0
 """How fast the bound of the mask network falls with its score of the picture, in logits per logit."""
 
@@ -56,7 +56,7 @@ def export_pack(
     data: Path,
     pack: Path,
     gate: float = 0.5,
-    bound: float = 0.3,
+    bound: float = 0.1,
     version: str = "0.1.0",
 ) -> dict[str, float]:
     """Write a pack from one or two runs and give its figures on the held-out pictures.
@@ -206,7 +206,7 @@ def measured(
     masks: list[NDArray[np.bool_]] = []
     for _, (logits,) in run_network(lambda x: (unet(x),), held, side):
         kept = drop_unsure(logits[0].numpy(), MASK["mask"], MASK["mask_peak"])
-        masks.append(np.asarray(kept > 0))
+        masks.append(np.asarray(kept > logit(MASK["mask"])))
     scores = [float(out[0].softmax(0)[1]) for _, out in run_network(frame, held, side)]
     gated = [
         mask if score >= gate else np.zeros_like(mask) for mask, score in zip(masks, scores, strict=True)
