@@ -174,10 +174,15 @@ def go(name: str, data: Path, out: Path, **how: Any) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, data: dict[str, Path]) -> dict[str, Path]:
-    """A run of each training, never interrupted."""
+    """A run of each training, never interrupted, with one thread as the other runs have."""
     base = tmp_path_factory.mktemp("runs")
-    for name in CONFIGS:
-        go(name, data[name], base / name)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name in CONFIGS:
+            go(name, data[name], base / name)
+    finally:
+        torch.set_num_threads(threads)
     return {name: base / name for name in CONFIGS}
 
 

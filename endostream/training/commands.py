@@ -165,7 +165,7 @@ def write(
 @click.option(
     "--bound",
     type=click.FloatRange(0.01, 0.99),
-    default=0.1,
+    default=0.25,
     show_default=True,
     help="Least presence score of the mask network itself that lets it draw.",
 )

@@ -56,7 +56,7 @@ def export_pack(
     data: Path,
     pack: Path,
     gate: float = 0.5,
-    bound: float = 0.1,
+    bound: float = 0.25,
     version: str = "0.1.0",
 ) -> dict[str, float]:
     """Write a pack from one or two runs and give its figures on the held-out pictures.
