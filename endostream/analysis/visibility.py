@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from endostream.types import BlindSpan, ImageArray
 
 _SIDE = 160
+_LUMA = np.asarray([[0.299, 0.587, 0.114]], np.float32) / np.float32(255)
+_SQUARE = np.ones((5, 5), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +54,37 @@ class Look:
 
 
 def look(image: ImageArray) -> Look:
-    """The measures of a picture uint8[H, W, 3] RGB; about 1.3 ms at 720p."""
-    height, width = image.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))  # enlarging would blur
-    size = (max(8, round(width * scale)), max(8, round(height * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
-    luma = small @ np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
-    lit = luma > 0.06
-    share = float(lit.mean())
+    """The measures of a picture uint8[H, W, 3] RGB; about 0.6 ms at 720p, 0.9 ms at 1080p."""
+    small = _small(image)
+    # In float: rounding the luma would look like sharpness.
+    luma = cv2.transform(small.astype(np.float32), _LUMA)
+    lit = (luma > 0.06).astype(np.uint8)
+    count = int(np.count_nonzero(lit))
+    share = count / lit.size
     if share < 0.02:
         return Look(float(luma.mean()), 0.0, 0.0, 0.0, share)
-    inner = cv2.erode(lit.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-    laplacian = np.abs(cv2.Laplacian(luma, cv2.CV_32F))
-    sharp = float(laplacian[inner].mean()) if inner.any() else 0.0
-    pixels: NDArray[np.float32] = small[lit]
-    red, green, blue = (float(v) for v in pixels.mean(axis=0))
-    brightness = float(luma[lit].mean())
+    inner = cv2.erode(lit, _SQUARE)
+    sharp = float(cv2.mean(np.abs(cv2.Laplacian(luma, cv2.CV_32F)), inner)[0])
+    red, green, blue, _ = cv2.mean(small, lit)
+    brightness = float(cv2.mean(luma, lit)[0])
     return Look(
         brightness=brightness,
-        bright_share=float((luma[lit] > 0.94).mean()),
+        bright_share=float(np.count_nonzero(luma > 0.94)) / count,
         sharpness=sharp / max(brightness, 0.05),
         redness=(red - blue) / max(red + green + blue, 1e-6),
         lit=share,
     )
+
+
+def _small(image: ImageArray) -> ImageArray:
+    """The picture with its long side at 160 pixels, by area; a smaller one as it is."""
+    height, width = image.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))  # enlarging would blur
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    if scale <= 0.5 and height % 2 == 0 and width % 2 == 0:
+        # OpenCV halves by area several times faster than it divides by anything else.
+        image = np.asarray(cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
 def judge(image: ImageArray, rules: VisibilityRules) -> str | None:
