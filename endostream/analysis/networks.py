@@ -42,6 +42,10 @@ class Lane(Protocol):
     def pending(self) -> int:
         """Pictures submitted and not yet polled."""
 
+    @property
+    def ready(self) -> bool:
+        """True when `take` would not wait: the oldest answer is there, or the network has failed."""
+
     def submit(self, key: int, image: ImageArray) -> None:
         """Take a picture, uint8[H, W, 3] RGB; returns at once."""
 
@@ -76,6 +80,13 @@ class Networks(Protocol):
     @property
     def depth(self) -> int:
         """Pictures a classifier should have on its way at once to work at its best."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be done as asked for, one line each: a GPU that was lost, say."""
+
+    def ring(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from any thread and at once, whenever an answer is ready."""
 
     def warm_up(self, say: Callable[[str], None] | None = None) -> None:
         """Compile or load and run once; `say` hears what is being done, in one line each."""

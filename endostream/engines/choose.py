@@ -1,20 +1,17 @@
 """From a pack and a wish to running networks: which engine, device and precision.
 
-Owns the choice and the set of lanes. Must not know how an engine works inside; torch and OpenVINO are
-imported only once the choice is made.
+Owns the choice. Must not know how an engine works inside; torch and OpenVINO are imported only once the
+choice is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 from endostream.engines import openvino_engine, torch_engine
-from endostream.engines.lane import NetworkLane
-from endostream.engines.threads import inference_threads, settle_threads
-from endostream.engines.wish import Runner, Say, Wish
+from endostream.engines.pack_networks import PackNetworks
+from endostream.engines.threads import settle_threads
+from endostream.engines.wish import Choice
 from endostream.errors import InputError
-from endostream.packs import ModelSpec, Pack, verify_pack
+from endostream.packs import Pack, verify_pack
 
 __all__ = ["Choice", "PackNetworks", "choose", "open_networks"]
 
@@ -26,20 +23,6 @@ OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
 """What an engine computes in on a device; `auto` takes the first that the machine can do well."""
 RANDOM_SEED = 20
 """Seed of random weights: with it two benchmarks run the same networks."""
-MOST_STREAMS = 4
-"""Pictures worked on at once at most; every one holds memory of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What runs the networks."""
-
-    engine: str
-    """`torch` or `openvino`."""
-    device: str
-    """`cpu` or `cuda`."""
-    precision: str
-    """`fp32`, `bf16` or `fp16`."""
 
 
 def choose(
@@ -97,90 +80,6 @@ def _precision(engine: str, device: str, precision: str, protocol: str) -> str:
     return precision
 
 
-class PackNetworks:
-    """The networks of one pack on their lanes (the protocol `Networks`).
-
-    Parameters
-    ----------
-    pack
-        Packs whose weights were verified.
-    choice
-        What runs them.
-    exact
-        Published resize kernels to the last bit.
-    seed
-        Random weights by this seed instead of the pack's.
-    ahead
-        Work on several pictures at once where that is faster: for files, whose pictures can wait.
-    """
-
-    def __init__(self, pack: Pack, choice: Choice, exact: bool, seed: int | None, ahead: bool) -> None:
-        self._pack, self._choice, self._seed = pack, choice, seed
-        self._threads = inference_threads()
-        self._streams = min(self._threads, MOST_STREAMS) if ahead and choice.engine == "openvino" else 1
-        self._say: Say = lambda text: None
-        self._lanes = {
-            m.name: NetworkLane(m, self._loader(m), exact, self._streams_of(m)) for m in pack.models
-        }
-
-    def _streams_of(self, model: ModelSpec) -> int:
-        # A mask is asked for one at a time: it gets all threads.
-        return self._streams if model.role == "classifier" else 1
-
-    @property
-    def depth(self) -> int:
-        """Pictures a classifier should have on its way at once: one more than are worked on."""
-        return 1 if self._streams == 1 else self._streams + 1
-
-    @property
-    def classifiers(self) -> tuple[NetworkLane, ...]:
-        """The classifiers in the order of the pack; the first acts."""
-        return tuple(self._lanes[m.name] for m in self._pack.classifiers)
-
-    @property
-    def segmenter(self) -> NetworkLane | None:
-        """The segmenter, or None."""
-        model = self._pack.segmenter
-        return None if model is None else self._lanes[model.name]
-
-    @property
-    def info(self) -> Mapping[str, str]:
-        """`engine`, `device`, `precision`, `threads`: what runs."""
-        choice = self._choice
-        return {
-            "engine": choice.engine,
-            "device": choice.device,
-            "precision": choice.precision,
-            "threads": str(self._threads),
-        }
-
-    def warm_up(self, say: Say | None = None) -> None:
-        """Compile or load and run once; `say` hears what is being done, in one line each."""
-        if say is not None:
-            self._say = say
-        for lane in self._lanes.values():
-            lane.warm_up()
-
-    def close(self) -> None:
-        """Give everything back; safe to call twice."""
-        for lane in self._lanes.values():
-            lane.close()
-
-    def _loader(self, model: ModelSpec) -> Callable[[], Runner]:
-        choice, threads = self._choice, self._threads
-
-        def load() -> Runner:
-            streams = self._streams_of(model)
-            wish = Wish(
-                self._pack, model, choice.device, choice.precision, threads, streams, self._seed, self._say
-            )
-            if choice.engine == "openvino":
-                return openvino_engine.open_runner(wish)
-            return torch_engine.open_runner(wish)
-
-        return load
-
-
 def open_networks(
     pack: Pack,
     *,
@@ -191,6 +90,7 @@ def open_networks(
     random_weights: bool = False,
     verified: bool = False,
     ahead: bool = False,
+    rate: float | None = None,
 ) -> PackNetworks:
     """The networks of a pack, ready for `warm_up`; networks are loaded there or by the first picture.
 
@@ -208,6 +108,9 @@ def open_networks(
         True when the caller has verified the pack already.
     ahead
         Work on several pictures at once where that is faster (files); each then takes longer.
+    rate
+        Pictures a second that come at their own pace, where known: two are worked on at once when one
+        after the other would be too slow.
 
     Raises
     ------
@@ -221,4 +124,4 @@ def open_networks(
         verify_pack(pack)
     settle_threads()
     seed = RANDOM_SEED if random_weights else None
-    return PackNetworks(pack, choice, protocol == "published", seed, ahead)
+    return PackNetworks(pack, choice, protocol == "published", seed, ahead, rate)

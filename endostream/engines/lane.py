@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -17,13 +19,17 @@ from endostream.engines.preprocess import Preprocessor
 from endostream.engines.wish import Runner
 from endostream.errors import EndostreamError, PackError, RunError
 from endostream.packs import ModelSpec
-from endostream.types import ImageArray
+from endostream.types import FloatArray, ImageArray
 
-__all__ = ["NetworkLane", "one_line"]
+__all__ = ["NetworkLane", "QueueLane", "check_outputs", "one_line"]
+
+R = TypeVar("R")
+Parts = tuple[FloatArray, FloatArray | None, dict[str, float]]
+"""Logits and class maps of one picture, and seconds per stage."""
 
 
-class NetworkLane:
-    """A `Lane` over a network that is loaded on demand.
+class QueueLane(Generic[R]):
+    """A `Lane` over something that is loaded on demand: queue, threads, order and errors.
 
     Parameters
     ----------
@@ -34,17 +40,27 @@ class NetworkLane:
     exact
         Use the published resize kernel to the last bit.
     workers
-        Pictures worked on at once, each by a thread of its own; the runner must allow it.
+        Pictures worked on at once, each by a thread of its own; what is loaded must allow it.
+    ring
+        Called from the lane's thread whenever an answer is ready or the network has failed.
     """
 
-    def __init__(self, model: ModelSpec, load: Callable[[], Runner], exact: bool, workers: int = 1) -> None:
+    def __init__(
+        self,
+        model: ModelSpec,
+        load: Callable[[], R],
+        exact: bool,
+        workers: int = 1,
+        ring: Callable[[], None] = lambda: None,
+    ) -> None:
         self._model = model
         self._load = load
         self._exact = exact
-        self._runner: Runner | None = None
+        self._ring = ring
+        self._runner: R | None = None
         self._loading = threading.Lock()
         self._changed = threading.Condition()
-        self._todo: deque[tuple[int, int, ImageArray]] = deque()
+        self._todo: deque[tuple[int, int, ImageArray, Any]] = deque()
         self._done: dict[int, Answer] = {}
         self._first = self._next = 0
         self._error: Exception | None = None
@@ -71,12 +87,18 @@ class NetworkLane:
         """Pictures submitted and not yet polled."""
         return self._next - self._first
 
+    @property
+    def ready(self) -> bool:
+        """True when `take` would not wait."""
+        with self._changed:
+            return self._over or self._first in self._done
+
     def submit(self, key: int, image: ImageArray) -> None:
         """Take a picture, uint8[H, W, 3] RGB; returns at once."""
         with self._changed:
             if self._closed:
                 raise RunError(f"network {self.name} is closed; open the pack again")
-            self._todo.append((self._next, key, image))
+            self._todo.append((self._next, key, image, self._note(image)))
             self._next += 1
             self._changed.notify_all()
 
@@ -123,34 +145,56 @@ class NetworkLane:
         """Load the network if need be; loading runs it once on a black picture."""
         self._loaded()
 
+    def probe(self) -> float:
+        """Seconds that one picture takes on an idle computer, preprocessing excluded."""
+        runner = self._loaded()
+        start = time.perf_counter()
+        self._check(runner)
+        return time.perf_counter() - start
+
+    def reload(self) -> None:
+        """Load the network anew, as it is to be run now; only while no picture is on its way."""
+        with self._loading:
+            self._runner = None
+        self._loaded()
+
     def close(self) -> None:
         """Drop what is not yet done and end the thread; safe to call twice."""
         with self._changed:
             self._closed = True
-            self._todo.clear()
+            self._give_up()
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
         self._runner = None
 
-    def _loaded(self) -> Runner:
+    def _note(self, image: ImageArray) -> Any:
+        """What has to be known of a picture from the moment it is submitted."""
+        return None
+
+    def _forget(self, note: Any) -> None:
+        """The picture of this note will not be answered."""
+
+    @abstractmethod
+    def _check(self, runner: R) -> None:
+        """Run once on a black picture; raises `PackError` when the network does not fit the pack."""
+
+    @abstractmethod
+    def _compute(self, runner: R, image: ImageArray, note: Any, preprocess: Preprocessor) -> Parts:
+        """The outputs for one picture."""
+
+    def _give_up(self) -> None:
+        for *_, note in self._todo:
+            self._forget(note)
+        self._todo.clear()
+
+    def _loaded(self) -> R:
         with self._loading:
             if self._runner is None:
                 runner = self._load()
                 self._check(runner)
                 self._runner = runner
             return self._runner
-
-    def _check(self, runner: Runner) -> None:
-        how, model = self._model.preprocessing, self._model
-        logits, _ = runner(np.zeros((1, 3, how.height, how.width), np.float32))
-        if model.role == "classifier" and logits.shape != (1, len(model.labels)):
-            raise PackError(
-                f"model {model.name} gives {logits.size} scores for {len(model.labels)} labels; "
-                "correct the pack.toml"
-            )
-        if model.role == "segmenter" and (logits.ndim != 4 or logits.shape[:2] != (1, 1)):
-            raise PackError(f"model {model.name} does not give one mask; correct the pack.toml")
 
     def _work(self) -> None:
         preprocess = Preprocessor(self._model.preprocessing, self._exact)
@@ -159,30 +203,52 @@ class NetworkLane:
                 self._changed.wait_for(lambda: self._todo or self._over)
                 if self._over:
                     return
-                ticket, key, image = self._todo.popleft()
+                ticket, key, image, note = self._todo.popleft()
             try:
-                answer = self._answer(key, image, preprocess)
+                answer = Answer(key, *self._compute(self._loaded(), image, note, preprocess))
             except Exception as error:
+                self._forget(note)
                 with self._changed:
                     self._error = self._error or error
-                    self._todo.clear()
+                    self._give_up()
                     self._changed.notify_all()
+                self._ring()
                 return
-            del image
+            del image, note
             with self._changed:
                 self._done[ticket] = answer
                 self._changed.notify_all()
+            self._ring()
 
-    def _answer(self, key: int, image: ImageArray, preprocess: Preprocessor) -> Answer:
-        runner = self._loaded()
+
+class NetworkLane(QueueLane[Runner]):
+    """One whole network, from the picture to its outputs."""
+
+    def _check(self, runner: Runner) -> None:
+        how = self._model.preprocessing
+        logits, _ = runner(np.zeros((1, 3, how.height, how.width), np.float32))
+        check_outputs(self._model, logits)
+
+    def _compute(self, runner: Runner, image: ImageArray, note: Any, preprocess: Preprocessor) -> Parts:
         start = time.perf_counter()
         batch = preprocess(image)
         ready = time.perf_counter()
         logits, maps = runner(batch)
         took = {"preprocess": ready - start, "infer": time.perf_counter() - ready}
         if self._model.role == "segmenter":
-            return Answer(key, logits[0, 0], None, took)
-        return Answer(key, logits[0], None if maps is None else maps[0], took)
+            return logits[0, 0], None, took
+        return logits[0], None if maps is None else maps[0], took
+
+
+def check_outputs(model: ModelSpec, logits: FloatArray) -> None:
+    """Raise `PackError` unless these logits of a batch of one are what the model's role and labels say."""
+    if model.role == "classifier" and logits.shape != (1, len(model.labels)):
+        raise PackError(
+            f"model {model.name} gives {logits.size} scores for {len(model.labels)} labels; "
+            "correct the pack.toml"
+        )
+    if model.role == "segmenter" and (logits.ndim != 4 or logits.shape[:2] != (1, 1)):
+        raise PackError(f"model {model.name} does not give one mask; correct the pack.toml")
 
 
 def one_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import io
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -22,13 +23,14 @@ import numpy as np
 import endostream
 from endostream.engines.cache import key_of, read_blob, write_blob
 from endostream.engines.threads import settle_torch
-from endostream.engines.wish import Outputs, Runner, Wish
+from endostream.engines.wish import Features, Outputs, Rest, Runner, Trunk, Wish
 from endostream.errors import InputError
 from endostream.models import ARCHITECTURES, load
+from endostream.models.sharing import load_rest, load_trunk
 from endostream.resources import user_cache
 from endostream.types import FloatArray
 
-__all__ = ["available", "has_bf16", "open_runner", "version"]
+__all__ = ["available", "has_bf16", "open_rest", "open_runner", "open_trunk", "version"]
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -71,9 +73,57 @@ def has_bf16() -> bool:
 
 def open_runner(wish: Wish) -> Runner:
     """One model of a pack compiled for the processor in `fp32` or `bf16`, from disk where it was kept."""
+    size = wish.model.preprocessing
+    compiled = _compiled(
+        wish, "", lambda: (load(wish.pack, wish.model, wish.seed), [(1, 3, size.height, size.width)])
+    )
+    run = _caller(compiled)
+
+    def answer(batch: FloatArray) -> Outputs:
+        found = run([batch])
+        return found[0], found[1] if len(found) > 1 else None
+
+    return answer
+
+
+def open_trunk(wish: Wish) -> Trunk:
+    """The acting classifier of a pack whose networks share a trunk, giving the trunk's features too."""
+    size = wish.model.preprocessing
+    compiled = _compiled(wish, "-trunk", lambda: (load_trunk(wish.pack), [(1, 3, size.height, size.width)]))
+    run = _caller(compiled)
+
+    def answer(batch: FloatArray) -> tuple[FloatArray, FloatArray, Features]:
+        logits, maps, *features = run([batch])
+        return logits, maps, tuple(features)
+
+    return answer
+
+
+def open_rest(wish: Wish) -> Rest:
+    """What the segmenter of such a pack does after the trunk."""
+    size = wish.model.preprocessing
+
+    def network() -> tuple[Any, list[tuple[int, ...]]]:
+        import torch
+
+        with torch.inference_mode():
+            _, _, *features = load_trunk(wish.pack)(torch.zeros(1, 3, size.height, size.width))
+        return load_rest(wish.pack), [tuple(f.shape) for f in features]
+
+    run = _caller(_compiled(wish, "-rest", network))
+
+    def answer(features: Features) -> FloatArray:
+        return run(list(features))[0]
+
+    return answer
+
+
+def _compiled(wish: Wish, part: str, network: Callable[[], tuple[Any, list[tuple[int, ...]]]]) -> Any:
+    """The compiled network, from disk or from `network`, which gives it with the shapes of its inputs."""
     pack, model, precision = wish.pack, wish.model, wish.precision
     kind = "pack" if wish.seed is None else "random"
-    path = user_cache("openvino") / f"{pack.name}-{model.name}-{precision}-{kind}-{_key(wish)}.blob"
+    name = f"{pack.name}-{model.name}{part}-{precision}-{kind}-{_key(wish, part)}.blob"
+    path = user_cache("openvino") / name
     config = {
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": wish.threads,
@@ -86,16 +136,16 @@ def open_runner(wish: Wish) -> Runner:
     compiled = _from_cache(read_blob(path), config)
     if compiled is not None:
         wish.say(f"loading {model.role} {model.name} for the CPU ({precision})")
-        return _runner(compiled)
+        return compiled
     wish.say(f"compiling {model.role} {model.name} for the CPU ({precision}); cached for next time")
-    compiled = _core().compile_model(_convert(wish), "CPU", config)
+    compiled = _core().compile_model(_convert(wish, *network()), "CPU", config)
     problem = write_blob(path, compiled.export_model().getvalue())
     if problem:
         wish.say(f"compiled networks cannot be kept in {path.parent} ({problem}); each start compiles")
-    return _runner(compiled)
+    return compiled
 
 
-def _key(wish: Wish) -> str:
+def _key(wish: Wish, part: str) -> str:
     """Everything the compiled network depends on; the source text stands for the architecture's code."""
     model = wish.model
     code = importlib.util.find_spec(ARCHITECTURES.get(model.architecture, "").partition(":")[0] or __name__)
@@ -113,6 +163,7 @@ def _key(wish: Wish) -> str:
             (model.preprocessing.width, model.preprocessing.height),
             model.sha256 if wish.seed is None else f"seed {wish.seed}",
             wish.precision,
+            part,
         )
     )
 
@@ -127,36 +178,37 @@ def _from_cache(blob: bytes | None, config: dict[str, Any]) -> Any:
         return None
 
 
-def _convert(wish: Wish) -> Any:
-    how = wish.model.preprocessing
-    network = load(wish.pack, wish.model, wish.seed)
+def _convert(wish: Wish, network: Any, shapes: list[tuple[int, ...]]) -> Any:
     import torch
 
     settle_torch(wish.threads)
-    example = torch.zeros(1, 3, how.height, how.width)
+    examples = tuple(torch.zeros(shape) for shape in shapes)
+    given: Any = examples[0] if len(examples) == 1 else examples
     try:
         with warnings.catch_warnings(), torch.no_grad():
             # Tracing warns about sizes becoming constants, which is the point of it.
             warnings.simplefilter("ignore")
             # One pass; OpenVINO's own tracing makes three.
             trace: Any = torch.jit.trace
-            traced = torch.jit.freeze(trace(network, example, strict=False, check_trace=False))
-            return _openvino().convert_model(traced, example_input=example, input=[list(example.shape)])
+            traced = torch.jit.freeze(trace(network, given, strict=False, check_trace=False))
+            wanted = [list(shape) for shape in shapes]
+            return _openvino().convert_model(traced, example_input=given, input=wanted)
     finally:
         settle_torch(1)
 
 
-def _runner(compiled: Any) -> Runner:
+def _caller(compiled: Any) -> Callable[[list[FloatArray]], list[FloatArray]]:
+    """Runs a compiled network, with one request per calling thread; the outputs are the caller's."""
     local = threading.local()
     count = len(compiled.outputs)
 
-    def run(batch: FloatArray) -> Outputs:
+    def run(inputs: list[FloatArray]) -> list[FloatArray]:
         request = getattr(local, "request", None)
         if request is None:
             request = local.request = compiled.create_infer_request()
-        request.infer([batch], share_inputs=True, share_outputs=True)
-        found = [np.array(request.get_output_tensor(i).data, dtype=np.float32) for i in range(count)]
-        return found[0], found[1] if count > 1 else None
+        request.infer(inputs, share_inputs=True, share_outputs=True)
+        # Copied: the request writes its next outputs to the same place.
+        return [np.array(request.get_output_tensor(i).data, dtype=np.float32) for i in range(count)]
 
     return run
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from endostream.packs import ModelSpec, Pack
 from endostream.types import FloatArray
 
-__all__ = ["Outputs", "Runner", "Say", "Wish"]
+__all__ = ["Choice", "Features", "Outputs", "Rest", "Runner", "Say", "Trunk", "Wish"]
 
 Say = Callable[[str], None]
 """Hears what is being done, one line each."""
@@ -19,6 +19,24 @@ Outputs = tuple[FloatArray, FloatArray | None]
 """Logits and class maps of a batch of one; arrays the caller may keep."""
 Runner = Callable[[FloatArray], Outputs]
 """A loaded network: float32[1, 3, H, W] in, `Outputs` out."""
+Features = tuple[FloatArray, ...]
+"""What a mask network goes on from, where it shares its trunk with the classifier."""
+Trunk = Callable[[FloatArray], tuple[FloatArray, FloatArray, Features]]
+"""float32[1, 3, H, W] in; logits, class maps and features."""
+Rest = Callable[[Features], FloatArray]
+"""Features in, mask logits float32[1, 1, H, W]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What runs the networks."""
+
+    engine: str
+    """`torch` or `openvino`."""
+    device: str
+    """`cpu` or `cuda`."""
+    precision: str
+    """`fp32`, `bf16` or `fp16`."""
 
 
 @dataclass(frozen=True, slots=True)

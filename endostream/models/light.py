@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-__all__ = ["LightClassifier", "LightEncoder", "LightUNet"]
+__all__ = ["LightClassifier", "LightEncoder", "LightRest", "LightTrunk", "LightUNet"]
 
 
 class ConvNorm(nn.Sequential):
@@ -143,9 +143,7 @@ class LightUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give mask logits float[B, 1, H, W] for pictures float[B, 3, H, W]."""
         logits, seen = self.both(x)
-        if self.bound is None:
-            return logits
-        return torch.minimum(logits, self.bound(seen.mean((2, 3)))[:, :, None, None])
+        return self.bounded_by(logits, seen)
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Give the mask logits and the features at stride 16 that a presence head reads."""
@@ -154,6 +152,12 @@ class LightUNet(nn.Module):
         fine = self.fuse4(self.fuse8(seen, second), first)
         logits = functional.interpolate(self.out(fine), size=x.shape[-2:], mode="bilinear")
         return logits, seen
+
+    def bounded_by(self, logits: Tensor, seen: Tensor) -> Tensor:
+        """Give the logits under the score of the whole picture, where the network has one."""
+        if self.bound is None:
+            return logits
+        return torch.minimum(logits, self.bound(seen.mean((2, 3)))[:, :, None, None])
 
 
 class LightClassifier(nn.Module):
@@ -180,6 +184,48 @@ class LightClassifier(nn.Module):
         """Give logits float[B, C] and class maps float[B, C, H / 16, W / 16]; mean plus bias is the logit."""
         _, _, third, fourth = self.encoder(x)
         return read_presence(self.head, self.fuse16(fourth, third))
+
+
+class LightTrunk(nn.Module):
+    """A classifier that also gives the features a mask network with the same encoder goes on from.
+
+    Parameters
+    ----------
+    classifier
+        The classifier; its weights are used, not copied.
+    """
+
+    def __init__(self, classifier: LightClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Give logits and class maps as the classifier does, then features at strides 4, 8 and 16."""
+        first, second, third, fourth = self.classifier.encoder(x)
+        seen = self.classifier.fuse16(fourth, third)
+        logits, maps = read_presence(self.classifier.head, seen)
+        return logits, maps, first, second, seen
+
+
+class LightRest(nn.Module):
+    """What is left of a mask network after the trunk.
+
+    Parameters
+    ----------
+    network
+        The mask network; its weights are used, not copied.
+    """
+
+    def __init__(self, network: LightUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, first: Tensor, second: Tensor, seen: Tensor) -> Tensor:
+        """Give mask logits float[B, 1, H, W] from the trunk's features at strides 4, 8 and 16."""
+        fine = self.network.fuse4(self.network.fuse8(seen, second), first)
+        size = [4 * side for side in first.shape[-2:]]
+        logits = functional.interpolate(self.network.out(fine), size=size, mode="bilinear")
+        return self.network.bounded_by(logits, seen)
 
 
 def read_presence(head: nn.Linear, features: Tensor) -> tuple[Tensor, Tensor]:
