@@ -34,6 +34,10 @@ class FakeLane:
     def pending(self) -> int:
         return len(self.queue)
 
+    @property
+    def ready(self) -> bool:
+        return bool(self.queue)
+
     def submit(self, key, image):  # type: ignore[no-untyped-def]
         self.asked.append(key)
         self.queue.append([self.lag, Answer(key, self.script(key), self.maps, {"infer": 1.0})])
@@ -53,6 +57,7 @@ class FakeNetworks:
     def __init__(self, classifier, segmenter):  # type: ignore[no-untyped-def]
         self.classifiers, self.segmenter = (() if classifier is None else (classifier,)), segmenter
         self.depth = 3
+        self.ring = lambda wake: None
 
 
 def logits(p: float) -> np.ndarray:  # type: ignore[type-arg]
@@ -94,13 +99,22 @@ def test_published_gate_goes_by_the_raw_label() -> None:
     assert np.array_equal(seen[2].heatmap > 0.5, np.eye(4)[::-1] > 0)  # type: ignore[operator]
 
 
-def test_a_slow_mask_says_which_frame_it_belongs_to() -> None:
-    look, _ = analyzer(lambda k: logits(0.99), AnalyzerRules(gate=None, paced=True, visibility=OPEN), lag=2)
-    look._segment_s = 1.0
-    seen = [look.analyse(frame(k)) for k in range(8)]
-    late = [a for a in seen if a.mask is not None]
-    assert late and all(a.mask_time is not None and a.mask_time < a.frame.time for a in late)
-    assert all(a.segmented == (a.mask_time == a.frame.time) for a in seen)
+def test_a_paced_heat_map_is_computed_only_when_it_is_wanted() -> None:
+    look, _ = analyzer(lambda k: logits(0.9), AnalyzerRules(gate={}, paced=True, visibility=OPEN))
+    assert look.analyse(frame(0)).heatmap is not None
+    look.map_wanted = False
+    assert look.analyse(frame(1)).heatmap is None
+    still, _ = analyzer(lambda k: logits(0.9), AnalyzerRules(gate={}, visibility=OPEN))
+    still.map_wanted = False
+    assert still.analyse(frame(0)).heatmap is not None, "a file always has one"
+
+
+def test_frames_are_on_their_way_until_their_classifier_is_ready() -> None:
+    look, _ = analyzer(lambda k: logits(0.9), AnalyzerRules(visibility=OPEN))
+    assert not look.ready and look.depth == 3
+    look.submit(frame(0))
+    assert look.ready and look.pending == 1
+    assert look.finish().frame.index == 0 and not look.ready
 
 
 def test_a_seek_forgets_masks_and_smoothing() -> None:

@@ -14,6 +14,7 @@ from small import write_pack
 
 from endostream.engines import open_networks
 from endostream.engines.shared import RestLane, Shelf, TrunkLane
+from endostream.engines.threads import inference_threads
 from endostream.engines.wish import Features
 from endostream.errors import RunError
 from endostream.models import load
@@ -208,3 +209,38 @@ def test_features_of_pictures_that_are_gone_are_not_found() -> None:
 def test_models_named_in_the_table_exist(alike: Pack) -> None:
     assert all(isinstance(m, ModelSpec) for m in alike.models)
     assert type(load_trunk(alike)).__name__ == "LightTrunk" and type(load_rest(alike)).__name__ == "LightRest"
+
+
+@pytest.mark.skipif(inference_threads() < 2, reason="one core: nothing to spread")
+@pytest.mark.parametrize(("rate", "depth"), [(0.001, 1), (1e9, 2)])
+def test_a_source_that_is_too_fast_for_one_at_a_time_gets_two(alike: Pack, rate: float, depth: int) -> None:
+    networks = open_networks(alike, engine="openvino", precision="fp32", rate=rate)
+    rung = threading.Semaphore(0)
+    try:
+        networks.ring(lambda: rung.release())
+        networks.warm_up()
+        assert networks.depth == depth
+        lane = networks.classifiers[0]
+        assert not lane.ready
+        for key, picture in enumerate(PICTURES[:2]):
+            lane.submit(key, picture)
+        for key in range(2):
+            assert rung.acquire(timeout=30)
+            assert lane.take().key == key
+        assert networks.segmenter is not None
+        networks.segmenter.submit(0, PICTURES[0])
+        assert rung.acquire(timeout=30) and networks.segmenter.ready
+    finally:
+        networks.close()
+
+
+def test_several_at_once_are_for_openvino_and_for_a_known_rate(alike: Pack) -> None:
+    for networks in (
+        open_networks(alike, engine="torch", device="cpu", precision="fp32", rate=1e9),
+        open_networks(alike, engine="openvino", precision="fp32"),
+    ):
+        try:
+            networks.warm_up()
+            assert networks.depth == 1 and networks.warnings == ()
+        finally:
+            networks.close()

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    0: "types errors vocabulary resources sites",
+    0: "types errors tracing vocabulary resources sites",
     1: "config packs capture analysis records datasets",
     2: "models",
     3: "engines",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from endostream.pipeline.channel import Channel, Latest
 
@@ -57,3 +58,38 @@ def test_latest_counts_versions() -> None:
     latest.set("a")
     latest.set("b")
     assert (latest.get(), latest.version) == ("b", 2)
+
+
+def test_waiting_ends_with_a_value_or_with_something_else() -> None:
+    channel: Channel[int] = Channel(1, drop_oldest=True)
+    done = threading.Event()
+    got: list[int | None] = []
+    waiting = threading.Thread(target=lambda: got.append(channel.get(done.is_set)))
+    waiting.start()
+    channel.wake()
+    done.set()
+    channel.wake()
+    waiting.join(30)
+    assert got == [None]
+    channel.put(1)
+    assert channel.get(lambda: True) == 1, "a value that is there goes first"
+
+
+def test_a_value_is_not_taken_early_and_the_newest_wins() -> None:
+    channel: Channel[int] = Channel(1, drop_oldest=True)
+    channel.put(1)
+    due = time.monotonic() + 0.2
+    got: list[tuple[int | None, bool]] = []
+
+    def take() -> None:
+        value = channel.get(after=due)
+        got.append((value, time.monotonic() >= due))
+
+    waiting = threading.Thread(target=take)
+    waiting.start()
+    assert channel.put(2) == [1]
+    waiting.join(30)
+    assert got == [(2, True)]
+    channel.put(3)
+    channel.close()
+    assert channel.get(after=time.monotonic() + 600) == 3, "a closed channel hands out what is left"

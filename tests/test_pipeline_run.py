@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -50,10 +51,20 @@ class FakeAnalyzer:
     """Says polyps between 1 and 3 seconds."""
 
     depth = 3
+    not_before = 0.0
 
     def __init__(self, fail_at: int | None = None, gate: threading.Event | None = None) -> None:
         self.fail_at, self.gate = fail_at, gate
         self.waiting: list[Frame] = []
+        self.map_wanted = False
+        self.wanted_at: list[tuple[float, bool]] = []
+
+    def ring(self, wake: Callable[[], None]) -> None:
+        pass
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.waiting)
 
     @property
     def pending(self) -> int:
@@ -67,6 +78,7 @@ class FakeAnalyzer:
         return self.analyse(self.waiting.pop(0))
 
     def analyse(self, frame: Frame) -> Analysis:
+        self.wanted_at.append((frame.time, self.map_wanted))
         if self.gate is not None:
             self.gate.wait(5)
         if frame.index == self.fail_at:
@@ -167,7 +179,9 @@ def test_live_frames_that_come_too_fast_are_dropped_and_counted() -> None:
     gate = threading.Event()
     listener = Listener()
     source = FakeSource(50, live=True)
-    pipeline = run(source, listener, analyzer=FakeAnalyzer(gate=gate))
+    slow = FakeAnalyzer(gate=gate)
+    slow.depth = 1
+    pipeline = run(source, listener, analyzer=slow)
     pipeline.start()
     pipeline._threads[0].join(5)
     assert pipeline.status().counts.captured == 50 and balanced(pipeline.status())
@@ -175,6 +189,24 @@ def test_live_frames_that_come_too_fast_are_dropped_and_counted() -> None:
     counts = pipeline.join().counts
     assert counts.dropped["busy"] == 50 - counts.analysed and counts.analysed <= 2
     assert listener.frames[-1] == 49
+
+
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_the_heat_map_is_wanted_while_it_is_looked_at_or_a_finding_is_open(looked_at: bool) -> None:
+    analyzer, listener = FakeAnalyzer(), Listener()
+    analyzer.depth = 1
+    pipeline = run(FakeSource(125), listener, analyzer=analyzer)
+    pipeline.show_heatmap(looked_at)
+    pipeline.start()
+    pipeline.join()
+    (opened, closed) = (e.finding for e in listener.events)
+    wanted = [time for time, on in analyzer.wanted_at if on]
+    if looked_at:
+        assert len(wanted) == 125
+    else:
+        assert 1.0 < opened.start + 0.4 < min(wanted) < 2.0, "from the frame after it opened"
+        assert closed.end is not None and closed.end <= max(wanted) < 4.5
+    assert not [e for e in listener.events if e.landmark]
 
 
 def test_stop_finishes_cleanly_and_analyses_what_is_on_its_way() -> None:

@@ -13,7 +13,7 @@ from endostream_ui.indicator import LOOKS, Kind, Situation, indicate
 from endostream_ui.ledger import Ledger
 from endostream_ui.main_window import MainWindow
 from endostream_ui.overlay_picture import FILL_OPACITY, HEAT_OPACITY, heat_picture, outline
-from endostream_ui.samples import Sample, freshness, openers, overlay_age, sample_of, spoken_time
+from endostream_ui.samples import Sample, carried_age, freshness, openers, overlay_age, sample_of, spoken_time
 from endostream_ui.stills import around
 from endostream_ui.timeline import stretches
 from endostream_ui.track import ADEQUATE, BLIND, JUDGED, UNSEEN, Track
@@ -113,7 +113,10 @@ def test_age_is_between_the_pictures_and_counts_from_the_masks_own_frame() -> No
     shown = frame(20)
     assert overlay_age(shown, analysis(shown)) == 0.0
     assert overlay_age(shown, analysis(frame(15))) == pytest.approx(0.2)
-    assert overlay_age(shown, analysis(frame(15), mask_time=frame(10).time)) == pytest.approx(0.4)
+    carried = analysis(frame(15), mask_source="tracked", mask_time=frame(10).time)
+    assert overlay_age(shown, carried) == pytest.approx(0.2), "a carried mask was moved to its frame"
+    assert carried_age(carried) == pytest.approx(0.2)
+    assert carried_age(analysis(frame(15))) is None and carried_age(None) is None
     assert overlay_age(shown, analysis(frame(20, epoch=1))) is None
     assert overlay_age(shown, None) is None
     assert overlay_age(None, analysis(shown)) is None

@@ -221,7 +221,7 @@ def test_wish_reaches_the_pipeline(opens: Open, tmp_path: Path, key: str) -> Non
     assert WISHES[key] in builds.last.asked
 
 
-@pytest.mark.parametrize("frames", [1, -1])
+@pytest.mark.parametrize("frames", [1, -1, 0])
 def test_step_lands_on_the_neighbour_for_a_source_that_seeks_to_at_or_after(opens: Open, frames: int) -> None:
     _, controller, builds = opens()
     builds.last.show(frame(10))
@@ -231,6 +231,24 @@ def test_step_lands_on_the_neighbour_for_a_source_that_seeks_to_at_or_after(open
     times = [index / 25 for index in range(250)]
     assert next(t for t in times if t >= asked) == pytest.approx((10 + frames) / 25)
     assert ("pause",) in builds.last.asked
+
+
+def test_heat_map_is_asked_for_only_while_it_is_looked_at(opens: Open) -> None:
+    window, controller, builds = opens()
+    assert ("heatmap", window.layers.heatmap) in builds.last.asked
+    window.act["heatmap"].trigger()
+    assert builds.last.asked[-1] == ("heatmap", False)
+    shown = frame(10)
+    builds.last.show(shown, analysis(shown, heatmap=None))
+    spin(lambda: controller.time > 0)
+    window.act["heatmap"].trigger()
+    assert builds.last.asked[-1] == ("heatmap", True), "the next frame brings it"
+    window.act["hide"].trigger()
+    assert builds.last.asked[-1] == ("heatmap", False)
+    controller.set_playing(False)
+    window.act["hide"].trigger()
+    assert builds.last.asked[-2] == ("heatmap", True)
+    assert builds.last.asked[-1] == ("seek", pytest.approx(9.5 / 25)), "a held picture is looked at again"
 
 
 def test_verdict_shows_and_survives_later_changes_of_the_finding(opens: Open) -> None:

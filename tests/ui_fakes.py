@@ -112,6 +112,9 @@ class FakePipeline:
             self.latest_analysis.set(of)
             self.tell(("analysed", of))
 
+    def show_heatmap(self, on: bool) -> None:
+        self.asked.append(("heatmap", on))
+
     def start(self) -> None:
         self.state = "running"
         for sink in self.sinks:

@@ -57,6 +57,7 @@ class Controller(QObject):
         self.settings = settings
         self._build, self._keep = build, keep
         self._life: Life | None = None
+        self._heatmap = False
         self._pipeline: Running | None = None
         self._wish: Wish | None = None
         self._next: Wish | None = None
@@ -168,11 +169,21 @@ class Controller(QObject):
             self._look_again(seconds)
 
     def step(self, frames: int) -> None:
-        """Hold and show the frame before (-1) or after (1)."""
+        """Hold and show the frame before (-1) or after (1), or look at this one again (0)."""
         if self.playing:
             self.set_playing(False)
         # a seek shows the first frame at or after a time: aim between two, so that rounding cannot matter
-        self.seek(self.time + (0.5 if frames > 0 else -1.5) / self._rate)
+        self.seek(self.time + (frames - 0.5) / self._rate)
+
+    def show_heatmap(self, on: bool) -> None:
+        """Say whether anybody looks at the heat map: else it is computed only while a finding is open."""
+        self._heatmap = on
+        if self._pipeline is None:
+            return
+        self._pipeline.show_heatmap(on)
+        shown = self._watch.analysis
+        if on and not self.playing and shown is not None and shown.heatmap is None:
+            self.step(0)
 
     def set_speed(self, speed: float) -> None:
         """Play at this speed."""
@@ -283,6 +294,7 @@ class Controller(QObject):
         if not self._current(run):
             return
         self._pipeline = pipeline
+        pipeline.show_heatmap(self._heatmap)
         if self._wish is not None and self._wish.at is not None:
             pipeline.seek(self._wish.at)
         if not self.playing:

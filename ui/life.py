@@ -71,6 +71,9 @@ class Running(Protocol):
     def set_speed(self, factor: float) -> None:
         """Play faster or slower."""
 
+    def show_heatmap(self, on: bool) -> None:
+        """Say whether somebody looks at the heat map."""
+
     def take_still(self) -> bool:
         """Keep a still in the session; False when there is no session."""
 

@@ -54,6 +54,7 @@ class MainWindow(QMainWindow):
         self._set_checks()
         self._paint_with(self._colours)
         self.view.set_layers(self.layers)
+        controller.show_heatmap(self.layers.shows_heatmap)
         self.transport.set_opacity(self.layers.opacity)
         self.resize(1440, 860)
         if preferences.geometry is not None:
@@ -259,6 +260,7 @@ class MainWindow(QMainWindow):
     def _set_layers(self, layers: Layers) -> None:
         self.layers = layers
         self.view.set_layers(layers)
+        self.controller.show_heatmap(layers.shows_heatmap)
 
     # Review
 

@@ -142,15 +142,19 @@ def openers(info: RunInfo) -> frozenset[str]:
 def overlay_age(frame: Frame | None, analysis: Analysis | None) -> float | None:
     """Seconds of stream time between the picture shown and the picture its overlay belongs to.
 
-    A mask that was computed from an earlier frame counts from that frame. None when there is no
-    analysis of this epoch: then nothing may be drawn.
+    A carried mask was moved to the frame of its analysis and counts from there; how old it is says
+    `carried_age`. None when there is no analysis of this epoch: then nothing may be drawn.
     """
     if frame is None or analysis is None or frame.epoch != analysis.frame.epoch:
         return None
-    origin = analysis.frame.time
-    if analysis.mask is not None and analysis.mask_time is not None:
-        origin = min(origin, analysis.mask_time)
-    return abs(frame.time - origin)
+    return abs(frame.time - analysis.frame.time)
+
+
+def carried_age(analysis: Analysis | None) -> float | None:
+    """Seconds over which the mask was carried by optical flow; None for the network's own, or without one."""
+    if analysis is None or analysis.mask_source != "tracked" or analysis.mask_time is None:
+        return None
+    return abs(analysis.frame.time - analysis.mask_time)
 
 
 def freshness(age: float | None) -> float:
@@ -163,6 +167,11 @@ def freshness(age: float | None) -> float:
 def spoken_age(age: float) -> str:
     """An age for people: `38 ms`, `1.4 s`."""
     return f"{round(age * 1000)} ms" if age < 1.0 else f"{age:.1f} s"
+
+
+def tenths(age: float) -> str:
+    """A short age in tenths of a second, `0.3 s`: steady enough to stand under a moving picture."""
+    return f"{age:.1f} s"
 
 
 def spoken_time(seconds: float, hours: bool = False) -> str:

@@ -26,7 +26,7 @@ from endostream.vocabulary import term
 
 from . import icons, theme
 from .overlay_picture import FILL_OPACITY, as_qimage, heat_picture, outline, scaled
-from .samples import STALE, Layers, freshness, overlay_age, spoken_age
+from .samples import STALE, Layers, carried_age, freshness, overlay_age, spoken_age, tenths
 
 MARGIN, FOOT = 12, 32
 RING_MS = 400
@@ -285,8 +285,8 @@ class VideoView(QWidget):
         shown = self.analysis_shown
         parts = []
         if self._layers.contour:
-            tracked = shown is not None and shown.mask_source == "tracked"
-            parts.append("contour, tracked" if tracked else "contour")
+            carried = carried_age(shown)
+            parts.append("contour" if carried is None else f"contour, tracked for {tenths(carried)}")
         if self._layers.heatmap:
             label = self._heat_label(shown) if shown is not None else None
             parts.append(f"heat map: {label}" if label else "heat map: nothing to show")

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from endostream import tracing
 from endostream.analysis.masks import mask_at
 from endostream.analysis.networks import Answer, Networks
+from endostream.analysis.paced import PacedMasks
 from endostream.analysis.smoothing import PUBLISHED_ALPHA, Smoother, softmax
 from endostream.analysis.visibility import VisibilityRules, judge
 from endostream.types import Analysis, FloatArray, Frame, MaskArray, Prediction
-
-WAIT_FOR_MASK_S = 0.04
-KEEP_MASK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +81,34 @@ class Analyzer:
         tau = 0.0 if rules.independent else rules.smoothing_s
         self._smoothers = [Smoother(tau, weight) for _ in networks.classifiers]
         self._epoch = 0
-        self._pending: deque[tuple[Frame, float, bool]] = deque()
-        self._asked: dict[int, Frame] = {}
-        self._mask: tuple[Frame, MaskArray] | None = None
-        self._segment_s = 0.0
+        self._pending: deque[tuple[Frame, float, bool, str | None]] = deque()
+        self._began = 0.0
+        self._masks: PacedMasks | None = None
+        if rules.paced and networks.segmenter is not None:
+            self._masks = PacedMasks(
+                networks.segmenter, rules.mask_threshold, rules.mask_peak, rules.published
+            )
+        self.map_wanted = True
+        """Whether a paced run computes the heat map: somebody looks at it, or a finding is open."""
 
     @property
     def depth(self) -> int:
-        """Frames to have on their way at once; 1 for paced sources, whose frames cannot wait."""
-        return 1 if self._rules.paced else self._networks.depth
+        """Frames to have on their way at once."""
+        return self._networks.depth
+
+    @property
+    def ready(self) -> bool:
+        """True when `finish` would not wait for a classifier."""
+        return bool(self._pending) and all(lane.ready for lane in self._networks.classifiers)
+
+    @property
+    def not_before(self) -> float:
+        """Monotonic clock in seconds before which the next frame should not be submitted: masks need time."""
+        return 0.0 if self._masks is None else self._began + self._masks.interval
+
+    def ring(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from any thread, whenever `ready` may have become true."""
+        self._networks.ring(wake)
 
     @property
     def pending(self) -> int:
@@ -105,12 +123,21 @@ class Analyzer:
     def submit(self, frame: Frame) -> None:
         """Start on a frame; returns at once."""
         began = time.perf_counter()
+        self._began = time.monotonic()
         for lane in self._networks.classifiers:
             lane.submit(frame.index, frame.image)
         early = self._networks.segmenter is not None and not self._rules.paced and self._always
         if early:
             self._ask(frame)
-        self._pending.append((frame, began, early))
+        if self._masks is not None:
+            start = time.perf_counter()
+            self._masks.begin(frame)
+            tracing.add("track", start, time.perf_counter(), frame=frame.index)
+        # While the networks work: a frame that comes back is not kept waiting for it.
+        start = time.perf_counter()
+        reason = None if self._rules.published else judge(frame.image, self._rules.visibility)
+        tracing.add("judge", start, time.perf_counter(), frame=frame.index)
+        self._pending.append((frame, began, early, reason))
 
     def finish(self) -> Analysis:
         """The analysis of the oldest frame submitted.
@@ -118,11 +145,10 @@ class Analyzer:
         Waits for the classifiers, and for the mask unless the source is paced. Raises `RunError` when a
         network fails.
         """
-        frame, began, early = self._pending.popleft()
+        frame, began, early, reason = self._pending.popleft()
         if frame.epoch != self._epoch:
             self.reset(frame.epoch)
         rules, took = self._rules, dict[str, float]()
-        reason = None if rules.published else judge(frame.image, rules.visibility)
         visible = reason is None
         answers = [lane.take() for lane in self._networks.classifiers]
         predictions = tuple(self._predict(i, a, frame, visible) for i, a in enumerate(answers))
@@ -131,21 +157,29 @@ class Analyzer:
                 name = "classify" if stage == "infer" else stage
                 took[name] = took.get(name, 0.0) + seconds
         heatmap = None
-        if rules.heatmap and answers and answers[0].maps is not None:
+        mapped = rules.heatmap and (self.map_wanted or not rules.paced)
+        if mapped and answers and answers[0].maps is not None:
             start = time.perf_counter()
             heatmap = self._heatmap(predictions[0], answers[0].maps)
             took["heatmap"] = time.perf_counter() - start
+            tracing.add("heatmap", start, time.perf_counter(), frame=frame.index)
         wanted = self._wanted(predictions, visible)
-        segmented, mask, mask_time = self._segment(frame, wanted, early, took)
+        if self._masks is not None:
+            start = time.perf_counter()
+            mask, source, mask_time = self._masks.end(frame, wanted, took)
+            tracing.add("mask", start, time.perf_counter(), frame=frame.index)
+        else:
+            mask = self._segment(frame, wanted, early, took)
+            source, mask_time = (None, None) if mask is None else ("network", frame.time)
         took["total"] = time.perf_counter() - began
         return Analysis(
             frame=frame,
             predictions=predictions,
             heatmap=heatmap,
             mask=mask,
-            mask_source=None if mask is None else "network",
+            mask_source=source,
             mask_time=mask_time,
-            segmented=segmented,
+            segmented=source == "network",
             visible=visible,
             reason=reason,
             took=took,
@@ -154,7 +188,6 @@ class Analyzer:
     def reset(self, epoch: int = 0) -> None:
         """Forget the past: a seek, a reconnect, a new source."""
         self._epoch = epoch
-        self._mask = None
         for smoother in self._smoothers:
             smoother.reset()
 
@@ -193,41 +226,21 @@ class Analyzer:
         lane = self._networks.segmenter
         assert lane is not None
         lane.submit(frame.index, frame.image)
-        self._asked[frame.index] = frame
 
     def _segment(
         self, frame: Frame, wanted: bool, early: bool, took: dict[str, float]
-    ) -> tuple[bool, MaskArray | None, float | None]:
+    ) -> MaskArray | None:
+        """The mask of a frame that can wait for it."""
         lane = self._networks.segmenter
-        if lane is None:
-            return False, None, None
-        if wanted and not early and (not self._rules.paced or lane.pending == 0):
+        if lane is None or not (wanted or early):
+            return None
+        if not early:
             self._ask(frame)
-        if not self._rules.paced:
-            answers = [lane.take()] if wanted or early else []
-        else:
-            answers = lane.poll(wait=wanted and self._segment_s <= WAIT_FOR_MASK_S)
-        for answer in answers:
-            self._receive(answer, took)
-        if not wanted:
-            self._mask = None
-            return False, None, None
-        if self._mask is None or frame.time - self._mask[0].time > KEEP_MASK_S:
-            return False, None, None
-        source, mask = self._mask
-        if mask.shape != frame.image.shape[:2]:
-            return False, None, None
-        return source.index == frame.index, mask, source.time
-
-    def _receive(self, answer: Answer, took: dict[str, float]) -> None:
-        frame = self._asked.pop(answer.key)
+        answer = lane.take()
         start = time.perf_counter()
-        height, width = frame.image.shape[:2]
-        rules = self._rules
+        rules, (height, width) = self._rules, frame.image.shape[:2]
         mask = mask_at(answer.logits, (width, height), rules.mask_threshold, rules.mask_peak, rules.published)
         mask.setflags(write=False)
-        seconds = sum(answer.took.values())
-        self._segment_s = seconds if self._segment_s == 0.0 else 0.8 * self._segment_s + 0.2 * seconds
-        took["segment"] = took.get("segment", 0.0) + seconds + (time.perf_counter() - start)
-        if frame.epoch == self._epoch:
-            self._mask = (frame, mask)
+        took["segment"] = sum(answer.took.values()) + time.perf_counter() - start
+        tracing.add("mask", start, time.perf_counter(), frame=frame.index)
+        return mask if wanted else None

@@ -110,6 +110,7 @@ def build(
             protocol=settings.protocol,
             verified=True,
             ahead=not paced and not source.info.live,
+            rate=source.info.fps if paced or source.info.live else None,
         )
         networks.warm_up(say)
         return _assemble(plan, source, networks, paced, list(sinks), keeping)
@@ -257,5 +258,6 @@ def _assemble(
             pacer=pacer,
             closing=[networks],
             warnings=tuple(plan.warnings),
+            notices=lambda: networks.warnings,
         )
     )

@@ -6,7 +6,9 @@ Owns waiting, dropping and closing. Must not know what the values are.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -44,25 +46,32 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return given_up
 
-    def get(self) -> T | None:
-        """Wait for the oldest value; None when the channel is closed and empty."""
+    def get(self, ready: Callable[[], bool] | None = None, after: float = 0.0) -> T | None:
+        """Wait for the oldest value; None when the channel is closed and empty, or when `ready` holds first.
+
+        Parameters
+        ----------
+        ready
+            Something else to wait for; asked again after every `wake`.
+        after
+            Monotonic clock in seconds before which nothing is taken, unless the channel is closed.
+        """
         with self._changed:
-            while not self._values and not self._closed:
-                self._changed.wait()
-            if not self._values:
-                return None
+            while True:
+                rest = after - time.monotonic()
+                if self._values and (rest <= 0 or self._closed):
+                    break
+                if self._closed or (ready is not None and ready()):
+                    return None
+                self._changed.wait(rest if self._values else None)
             value = self._values.popleft()
             self._changed.notify_all()
             return value
 
-    def get_now(self) -> T | None:
-        """The oldest value, or None when there is none at this moment."""
+    def wake(self) -> None:
+        """Make a waiting `get` ask again whether what it waits for is `ready`."""
         with self._changed:
-            if not self._values:
-                return None
-            value = self._values.popleft()
             self._changed.notify_all()
-            return value
 
     def clear(self) -> list[T]:
         """Take out everything that waits."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from endostream import tracing
 from endostream.analysis.analyzer import Analyzer
 from endostream.analysis.findings import FindingTracker, ReplayTracker
 from endostream.analysis.visibility import BlindLedger
@@ -22,7 +23,7 @@ from endostream.pipeline.channel import Channel, Latest
 from endostream.pipeline.counting import Counter
 from endostream.pipeline.sampling import Sampler
 from endostream.pipeline.sinks import Background, Sink
-from endostream.types import Analysis, BlindSpan, Finish, Frame, Review, RunInfo, State, Status
+from endostream.types import Analysis, BlindSpan, FindingEvent, Finish, Frame, Review, RunInfo, State, Status
 
 FILE_AHEAD = 4
 STATUS_S = 0.5
@@ -59,6 +60,8 @@ class Parts:
     """Given back after the run, in order."""
     warnings: tuple[str, ...] = ()
     """What could not be done so far."""
+    notices: Callable[[], tuple[str, ...]] = tuple
+    """What cannot be done as asked for since the run began."""
 
     @property
     def drops(self) -> bool:
@@ -89,6 +92,8 @@ class Pipeline:
         self._seek_to: float | None = None
         self._epoch = 0
         self._last_time: float | None = None
+        self._map_looked_at = True
+        self._open: set[int] = set()
         self._told_state: State = "idle"
         self._told_at = 0.0
         self._threads = [
@@ -173,6 +178,10 @@ class Pipeline:
             self._seek_to = seconds
             self._parts.pacer.interrupt()
 
+    def show_heatmap(self, on: bool) -> None:
+        """Say whether anybody looks at the heat map; a paced run has it then and while a finding is open."""
+        self._map_looked_at = on
+
     def take_still(self) -> bool:
         """Ask for a still of the picture shown; False when there is none or nobody keeps stills."""
         frame, analysis = self.latest_frame.get(), self.latest_analysis.get()
@@ -214,7 +223,7 @@ class Pipeline:
             fps=analysed,
             stages=self._count.stages(),
             frame_age_ms=self._count.ages(),
-            warnings=(*self._parts.warnings, *source.warnings),
+            warnings=(*self._parts.warnings, *source.warnings, *self._parts.notices()),
             sinks=dict(self._failed_sinks),
         )
 
@@ -234,6 +243,7 @@ class Pipeline:
                     self._count.skipped()
                     continue
                 given_up = self._channel.put(frame)
+                tracing.count("channel", waiting=len(self._channel), dropped=len(given_up))
                 self._count.dropped("busy" if self._error is None else "failed", len(given_up))
         except BaseException as error:
             self._keep(error)
@@ -281,15 +291,20 @@ class Pipeline:
     def _work(self) -> None:
         """Keep as many frames on their way as the networks like; finish them in order."""
         analyzer = self._parts.analyzer
+        analyzer.ring(self._channel.wake)
+        analyzer.map_wanted = self._map_looked_at
         while True:
-            frame = self._channel.get_now() if analyzer.pending else self._channel.get()
+            frame = None
+            if analyzer.pending < analyzer.depth:
+                # Either a frame comes, or one that is on its way is ready.
+                frame = self._channel.get(lambda: analyzer.ready, analyzer.not_before)
             if frame is not None:
                 self._announce()
                 analyzer.submit(frame)
-            elif not analyzer.pending:
-                return
-            if frame is None or analyzer.pending >= analyzer.depth:
+            elif analyzer.pending:
                 self._publish(analyzer.finish())
+            else:
+                return
 
     def _publish(self, analysis: Analysis) -> None:
         parts, frame = self._parts, analysis.frame
@@ -299,17 +314,27 @@ class Pipeline:
         if newest is not None and newest.epoch != frame.epoch:
             self._count.dropped("epoch")
             return
+        start = time.perf_counter()
         self.latest_analysis.set(analysis)
         self._count.analysed(frame.time, time.monotonic() - frame.captured, analysis.took)
         self._tell(lambda sink: sink.analysed(analysis))
+        tracing.add("publish", start, time.perf_counter(), frame=frame.index)
         if parts.tracker is not None and analysis.acting is not None:
             if isinstance(parts.tracker, ReplayTracker) and self._last_time is not None:
                 parts.tracker.forget(self._last_time, frame.time)
             for event in parts.tracker.update(frame.time, analysis.acting.scores, frame.index):
+                self._count_open(event)
                 self._tell(lambda sink, event=event: sink.found(event))  # type: ignore[misc]
+        parts.analyzer.map_wanted = self._map_looked_at or bool(self._open)
         self._last_time = frame.time
         if parts.blind is not None:
             self._blind(parts.blind.update(frame.time, analysis.reason))
+
+    def _count_open(self, event: FindingEvent) -> None:
+        if event.change in ("closed", "removed"):
+            self._open.discard(event.finding.id)
+        elif not event.landmark:
+            self._open.add(event.finding.id)
 
     def _enter(self, epoch: int) -> None:
         self._epoch, self._last_time = epoch, None

@@ -1,0 +1,206 @@
+"""Masks for frames that cannot wait: asked for as often as the machine affords, carried along in between.
+
+Owns when the mask network is asked in a paced run, how much of the machine it gets, and which mask a frame
+shows. Starts no threads. Must not know gates, classifiers or drawing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from endostream.analysis.masks import drop_unsure, mask_at
+from endostream.analysis.networks import Answer, Lane
+from endostream.analysis.tracking import Carried, MaskTracker
+from endostream.types import Frame, MaskArray, MaskSource
+
+__all__ = ["Budget", "PacedMasks"]
+
+SLOW_S, FAST_S = 0.27, 0.22
+"""Mask latencies between which nothing changes. A carried mask is at most two latencies old: 0.55 s."""
+LONGEST_S = 0.095
+"""Longest pause from one classification to the next: more than ten a second are kept."""
+FIRST_S = 0.03
+"""First pause that is tried, under the 40 ms between two frames of 25 a second; then it doubles."""
+PERIOD_SHARE = 0.9
+"""Share of the time between two frames that classification and mask may take for a frame to wait for both."""
+KEPT = 0.8
+"""Weight of the past in the running means."""
+
+
+class Budget:
+    """Shares a machine between classifications and masks, by what they were seen to take.
+
+    Every frame is classified while masks come often enough. Where they do not, classifications are spaced
+    out, by no more than `LONGEST_S`.
+    """
+
+    def __init__(self) -> None:
+        self.interval = 0.0
+        """Seconds from one classification to the next while a mask is being computed."""
+        self._period = self._classify = self._mask = 0.0
+        self._last: Frame | None = None
+
+    def saw(self, frame: Frame) -> None:
+        """A frame comes: how far apart are they?"""
+        last, self._last = self._last, frame
+        if last is None or last.epoch != frame.epoch or frame.index <= last.index:
+            return
+        self._period = _mean(self._period, (frame.captured - last.captured) / (frame.index - last.index))
+
+    def classified(self, seconds: float) -> None:
+        """A classification took so long, resizing included."""
+        self._classify = _mean(self._classify, seconds)
+
+    def masked(self, seconds: float, latency_s: float) -> None:
+        """A mask took the network so long, and came `latency_s` after it was asked for."""
+        self._mask = _mean(self._mask, seconds)
+        if latency_s > SLOW_S:
+            self.interval = min(LONGEST_S, max(2.0 * self.interval, FIRST_S))
+        elif latency_s < FAST_S:
+            self.interval = max(0.0, 0.9 * self.interval - 0.002)
+
+    def rest(self) -> None:
+        """No masks are wanted: every frame is classified."""
+        self.interval = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """True when classification and mask together fit between two frames, so that a frame gets its own."""
+        if self._mask == 0.0:
+            return True
+        return self._classify + self._mask <= PERIOD_SHARE * self._period
+
+
+def _mean(before: float, value: float) -> float:
+    return value if before == 0.0 else KEPT * before + (1.0 - KEPT) * value
+
+
+class PacedMasks:
+    """Asks the mask network for the newest frame whenever it is free; carries its last mask to each frame.
+
+    A frame is begun when it is given to the classifiers, so that both networks start on it together, and
+    ended when they have answered; frames are ended in the order in which they were begun.
+
+    Parameters
+    ----------
+    lane
+        The mask network.
+    threshold, peak, published
+        As in `mask_at`.
+    """
+
+    def __init__(self, lane: Lane, threshold: float, peak: float, published: bool = False) -> None:
+        self._lane = lane
+        self._threshold, self._peak, self._published = threshold, peak, published
+        self._tracker = MaskTracker()
+        self._budget = Budget()
+        self._asked: dict[int, tuple[Frame, float]] = {}
+        self._begun: deque[_Begun] = deque()
+        self._open = False
+        self._newest: Frame | None = None
+
+    @property
+    def interval(self) -> float:
+        """Seconds to leave from one classification to the next; 0 while no mask is on its way."""
+        return self._budget.interval if self._lane.pending else 0.0
+
+    def begin(self, frame: Frame) -> None:
+        """The next frame of the stream is being classified; while the gate is open, its mask is begun too."""
+        self._budget.saw(frame)
+        begun = _Begun(frame)
+        self._begun.append(begun)
+        if not self._open:
+            return
+        start = time.perf_counter()
+        self._receive(self._lane.poll(), begun)
+        if self._budget.waits:
+            # Every frame gets its own mask: nothing has to be followed.
+            self._tracker.reset()
+        self._follow(frame)
+        begun.carried = self._tracker.carried()
+        begun.track += time.perf_counter() - start
+
+    def end(
+        self, frame: Frame, wanted: bool, took: dict[str, float]
+    ) -> tuple[MaskArray | None, MaskSource | None, float | None]:
+        """The mask of a frame, where it comes from, and the stream time of the frame it was computed from.
+
+        Parameters
+        ----------
+        frame
+            The oldest frame begun and not ended.
+        wanted
+            True when it should have a mask.
+        took
+            Seconds per stage so far; `track` and `segment` are added.
+        """
+        begun = self._begun.popleft()
+        self._budget.classified(took.get("preprocess", 0.0) + took.get("classify", 0.0))
+        start = time.perf_counter()
+        if wanted and not self._open and self._newest_is(frame):
+            self._follow(frame)
+        self._open = wanted
+        waits = wanted and self._budget.waits
+        waited = time.perf_counter()
+        answers = self._lane.poll(wait=waits)
+        start += time.perf_counter() - waited
+        self._receive(answers, begun)
+        if not wanted:
+            self._tracker.reset()
+            self._budget.rest()
+            return None, None, None
+        carried = self._tracker.carried() if self._newest_is(frame) else begun.carried
+        found = self._shown(frame, carried)
+        took["track"] = begun.track + time.perf_counter() - start
+        if begun.segment:
+            took["segment"] = begun.segment
+        return found
+
+    def _newest_is(self, frame: Frame) -> bool:
+        """True unless a later frame has already been begun, and the tracker is ahead of this one."""
+        return not self._begun or self._newest is frame
+
+    def _follow(self, frame: Frame) -> None:
+        """Take the motion of a frame in; give it to the mask network when that is free."""
+        self._tracker.see(frame)
+        self._newest = frame
+        if not self._lane.pending:
+            self._asked[frame.index] = (frame, time.monotonic())
+            self._tracker.expect(frame.index)
+            self._lane.submit(frame.index, frame.image)
+
+    def _receive(self, answers: list[Answer], begun: _Begun) -> None:
+        for answer in answers:
+            frame, asked = self._asked.pop(answer.key)
+            seconds = sum(answer.took.values())
+            begun.segment += seconds
+            self._budget.masked(seconds, time.monotonic() - asked)
+            logits = answer.logits
+            if not self._published:
+                logits = drop_unsure(logits, self._threshold, self._peak)
+            self._tracker.anchor(frame.index, logits)
+
+    def _shown(
+        self, frame: Frame, carried: Carried | None
+    ) -> tuple[MaskArray | None, MaskSource | None, float | None]:
+        if carried is None:
+            return None, None, None
+        size = (frame.image.shape[1], frame.image.shape[0])
+        mask = mask_at(carried.logits, size, self._threshold, published=self._published)
+        mask.setflags(write=False)
+        return mask, "network" if carried.index == frame.index else "tracked", carried.time
+
+
+@dataclass(slots=True, eq=False)
+class _Begun:
+    """A frame on its way."""
+
+    frame: Frame
+    carried: Carried | None = None
+    """The mask that was carried to it when it was begun."""
+    track: float = 0.0
+    """Seconds of tracking."""
+    segment: float = 0.0
+    """Seconds of the masks that came meanwhile."""
