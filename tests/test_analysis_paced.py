@@ -116,6 +116,45 @@ def test_a_frame_that_wants_no_mask_has_none_and_ends_the_tracking() -> None:
     assert again[0] is None, "what was on its way belongs to the stretch before"
 
 
+@pytest.mark.parametrize("takes", [0.01, 1.0])
+def test_a_blink_takes_the_mask_from_no_other_frame(takes: float) -> None:
+    lane = Masks(lag=2, takes=takes)
+    masks = PacedMasks(lane, 0.5, 0.0)
+    run(masks, [frame(k) for k in range(8)])
+    masks.begin(frame(8))
+    assert masks.end(frame(8), False, {"classify": 0.02}, visible=False) == (None, None, None)
+    ((mask, source, _),) = run(masks, [frame(9)])
+    assert mask is not None and overlap(mask, truth(9)) > 0.9
+    assert source == ("network" if takes < 1 else "tracked")
+    for k in range(10, 18):
+        masks.begin(frame(k))
+        masks.end(frame(k), False, {"classify": 0.02}, visible=False)
+    lane.queue.clear()
+    asked = len(lane.asked)
+    masks.begin(frame(18))
+    assert len(lane.asked) == asked, "a third of a second without sight is no blink"
+
+
+def test_a_gate_that_opens_again_is_not_held_up_by_what_was_left_behind() -> None:
+    lane = Masks(lag=9, takes=0.01)
+    masks = PacedMasks(lane, 0.5, 0.0)
+    run(masks, [frame(k) for k in range(4)])
+    masks.begin(frame(4))
+    masks.end(frame(4), False, {"classify": 0.005})
+    assert lane.pending, "begun while the gate was still open"
+    ((mask, source, time),) = run(masks, [frame(5)])
+    assert mask is not None and (source, time) == ("network", 5 / 25)
+
+
+def test_a_pause_is_no_frame_period() -> None:
+    budget = Budget()
+    seen_at(budget, 25.0)
+    budget.saw(replace(frame(10), captured=7.0))
+    budget.classified(0.02)
+    budget.masked(0.03, 0.03)
+    assert not budget.waits
+
+
 def test_looked_and_found_nothing_is_a_mask_without_pixels() -> None:
     lane = Masks(lag=0)
     lane.empty = True

@@ -166,7 +166,7 @@ class Analyzer:
         wanted = self._wanted(predictions, visible)
         if self._masks is not None:
             start = time.perf_counter()
-            mask, source, mask_time = self._masks.end(frame, wanted, took)
+            mask, source, mask_time = self._masks.end(frame, wanted, took, visible)
             tracing.add("mask", start, time.perf_counter(), frame=frame.index)
         else:
             mask = self._segment(frame, wanted, early, took)
@@ -227,9 +227,7 @@ class Analyzer:
         assert lane is not None
         lane.submit(frame.index, frame.image)
 
-    def _segment(
-        self, frame: Frame, wanted: bool, early: bool, took: dict[str, float]
-    ) -> MaskArray | None:
+    def _segment(self, frame: Frame, wanted: bool, early: bool, took: dict[str, float]) -> MaskArray | None:
         """The mask of a frame that can wait for it."""
         lane = self._networks.segmenter
         if lane is None or not (wanted or early):

@@ -25,6 +25,8 @@ FIRST_S = 0.03
 """First pause that is tried, under the 40 ms between two frames of 25 a second; then it doubles."""
 PERIOD_SHARE = 0.9
 """Share of the time between two frames that classification and mask may take for a frame to wait for both."""
+BLINK_S = 0.3
+"""Frames that cannot be judged for less than this do not end the tracking."""
 KEPT = 0.8
 """Weight of the past in the running means."""
 
@@ -47,7 +49,9 @@ class Budget:
         last, self._last = self._last, frame
         if last is None or last.epoch != frame.epoch or frame.index <= last.index:
             return
-        self._period = _mean(self._period, (frame.captured - last.captured) / (frame.index - last.index))
+        # The shorter of the two: a pause is no frame period, and neither is a jump of the time stamps.
+        gap = min(frame.captured - last.captured, frame.time - last.time)
+        self._period = _mean(self._period, gap / (frame.index - last.index))
 
     def classified(self, seconds: float) -> None:
         """A classification took so long, resizing included."""
@@ -99,6 +103,7 @@ class PacedMasks:
         self._asked: dict[int, tuple[Frame, float]] = {}
         self._begun: deque[_Begun] = deque()
         self._open = False
+        self._wanted_at = 0.0
         self._newest: Frame | None = None
 
     @property
@@ -118,12 +123,12 @@ class PacedMasks:
         if self._budget.waits:
             # Every frame gets its own mask: nothing has to be followed.
             self._tracker.reset()
-        self._follow(frame)
+        self._follow(frame, begun)
         begun.carried = self._tracker.carried()
         begun.track += time.perf_counter() - start
 
     def end(
-        self, frame: Frame, wanted: bool, took: dict[str, float]
+        self, frame: Frame, wanted: bool, took: dict[str, float], visible: bool = True
     ) -> tuple[MaskArray | None, MaskSource | None, float | None]:
         """The mask of a frame, where it comes from, and the stream time of the frame it was computed from.
 
@@ -135,21 +140,22 @@ class PacedMasks:
             True when it should have a mask.
         took
             Seconds per stage so far; `track` and `segment` are added.
+        visible
+            False for a frame that cannot be judged: it has no mask, but a blink does not end the tracking.
         """
         begun = self._begun.popleft()
         self._budget.classified(took.get("preprocess", 0.0) + took.get("classify", 0.0))
         start = time.perf_counter()
         if wanted and not self._open and self._newest_is(frame):
-            self._follow(frame)
-        self._open = wanted
-        waits = wanted and self._budget.waits
-        waited = time.perf_counter()
-        answers = self._lane.poll(wait=waits)
-        start += time.perf_counter() - waited
-        self._receive(answers, begun)
-        if not wanted:
+            self._follow(frame, begun)
+        if wanted:
+            self._open, self._wanted_at = True, frame.time
+        elif visible or not 0.0 <= frame.time - self._wanted_at < BLINK_S:
+            self._open = False
             self._tracker.reset()
             self._budget.rest()
+        start += self._poll(begun, wanted and self._budget.waits)
+        if not wanted:
             return None, None, None
         carried = self._tracker.carried() if self._newest_is(frame) else begun.carried
         found = self._shown(frame, carried)
@@ -158,12 +164,23 @@ class PacedMasks:
             took["segment"] = begun.segment
         return found
 
+    def _poll(self, begun: _Begun, wait: bool) -> float:
+        """Take the answers that are there, or wait for all of them; gives the seconds waited."""
+        start = time.perf_counter()
+        answers = self._lane.poll(wait=wait)
+        waited = time.perf_counter() - start
+        self._receive(answers, begun)
+        return waited
+
     def _newest_is(self, frame: Frame) -> bool:
         """True unless a later frame has already been begun, and the tracker is ahead of this one."""
         return not self._begun or self._newest is frame
 
-    def _follow(self, frame: Frame) -> None:
+    def _follow(self, frame: Frame, begun: _Begun) -> None:
         """Take the motion of a frame in; give it to the mask network when that is free."""
+        if self._lane.pending and self._budget.waits:
+            # With a frame that was left out: it costs less to wait than to go without a mask.
+            self._poll(begun, True)
         self._tracker.see(frame)
         self._newest = frame
         if not self._lane.pending:
