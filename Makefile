@@ -1,19 +1,21 @@
-# make setup | demo | test | lint | bench | wheel | clean      (PYTHON=... picks the interpreter)
+# make setup | demo | test | lint | bench | bench-gpu | wheel | clean      (PYTHON=... picks the interpreter)
 VENV ?= .venv
 PYTHON ?=
 PIP_ARGS ?=
 TEST_ARGS ?= -n 2 --dist loadfile
 BENCH_ARGS ?= --compare
+BENCH_GPU_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.endostream-ready
 
-.PHONY: help setup demo test lint format bench wheel clean
+.PHONY: help setup demo test lint format bench bench-gpu wheel clean
 
 help:
 	@echo "make setup   the environment in $(VENV), and Qt's system libraries"
 	@echo "make demo    the sample procedure, in a window or headless"
 	@echo "make test    the tests        make lint    ruff and mypy        make format  ruff format"
 	@echo "make bench   speed on this computer, against plain PyTorch"
+	@echo "make bench-gpu  the demands on an NVIDIA GPU, checked"
 	@echo "make wheel   a wheel and a source archive in dist/"
 	@echo "make clean   everything that was built; not the environment"
 
@@ -40,6 +42,9 @@ format: setup
 
 bench: setup
 	@$(BIN)/endostream bench $(BENCH_ARGS)
+
+bench-gpu: setup
+	@$(BIN)/endostream bench --gpu $(BENCH_GPU_ARGS)
 
 wheel: setup
 	@rm -rf build dist

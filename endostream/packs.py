@@ -102,6 +102,24 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """The pictures that int8 is calibrated on: frames of the phantom, so that everybody has the same ones."""
+
+    seeds: tuple[int, ...] = (7, 101, 102, 103)
+    """Seeds of the phantoms."""
+    frames: int = 12
+    """Frames of each, evenly over its 50 seconds."""
+    width: int = 640
+    """Width of the frames in pixels."""
+    height: int = 360
+    """Height of the frames in pixels."""
+
+    def __str__(self) -> str:
+        seeds = ",".join(map(str, self.seeds))
+        return f"phantom seeds {seeds}, {self.frames} frames each, {self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
     """A set of weights with everything needed to use them honestly."""
 
@@ -127,6 +145,10 @@ class Pack:
     """Finding thresholds."""
     details: Mapping[str, Any]
     """`metrics`, `data`, `training` as written in the file."""
+    sample: Sample = Sample()
+    """What int8 is calibrated on."""
+    int8: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Network name to the proof that came with the pack: what int8 costs it (see `engines.proof`)."""
     shipped: bool = False
     """True when it came with the product."""
     site: Site | None = None
@@ -232,6 +254,28 @@ def _gate(table: Mapping[str, Any], models: tuple[ModelSpec, ...], file: Path) -
     return Gate(rule=cast(Literal["always", "labels"], rule), labels=labels)
 
 
+def _sample(table: Mapping[str, Any], file: Path) -> Sample:
+    """`[sample] phantom = { seeds = [7, 8], frames = 12, size = "640x360" }`; all of it may be left out."""
+    given = dict(table.get("phantom", {}))
+    unknown = [*(set(table) - {"phantom"}), *(set(given) - {"seeds", "frames", "size"})]
+    if unknown:
+        raise PackError(f"{file}: [sample] does not know {sorted(unknown)[0]!r}; correct the pack.toml")
+    usual = Sample()
+    width, height = str(given.get("size", f"{usual.width}x{usual.height}")).split("x")
+    seeds = tuple(int(seed) for seed in given.get("seeds", usual.seeds))
+    found = Sample(seeds, int(given.get("frames", usual.frames)), int(width), int(height))
+    if not seeds or min(seeds) < 0 or found.frames < 1 or min(found.width, found.height) < 64:
+        raise PackError(f"{file}: [sample] draws nothing ({found}); correct the pack.toml")
+    return found
+
+
+def _proofs(table: Mapping[str, Any], models: tuple[ModelSpec, ...], file: Path) -> dict[str, Any]:
+    for name, proof in table.items():
+        if name not in {m.name for m in models} or not isinstance(proof, Mapping):
+            raise PackError(f"{file}: [int8] names {name!r}, which is no network of the pack")
+    return dict(table)
+
+
 def read_pack(folder: Path) -> Pack:
     """The pack in `folder`; its weights are not opened (see `verify_pack`).
 
@@ -262,6 +306,8 @@ def read_pack(folder: Path) -> Pack:
             gate=_gate(table.get("gate", {}), models, file),
             thresholds=Thresholds(**thresholds),
             details={k: table[k] for k in ("metrics", "data", "training") if k in table},
+            sample=_sample(table.get("sample", {}), file),
+            int8=_proofs(table.get("int8", {}), models, file),
             shipped=folder.resolve().parent == shipped("weights").resolve(),
         )
     except KeyError as error:

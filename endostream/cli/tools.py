@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from endostream.errors import InputError
 
@@ -110,25 +112,54 @@ def phantom(out: Path, seconds: float, seed: int, size: str, truth: Path | None)
 
 @click.command()
 @click.option("--pack", default="polyp", show_default=True, metavar="P", help="Name or folder of a pack.")
-@click.option("--source", metavar="S", help="A file (the sample video by default); it is looped.")
+@click.option(
+    "--source",
+    metavar="S",
+    help="A file (the sample video by default), looped; loopback[:FILE] sends it to this computer live.",
+)
 @click.option("--gate", type=click.Choice(["auto", "closed", "open"]), default="auto", show_default=True)
 @click.option("--pace", type=click.Choice(["max", "source"]), default="max", show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.5), default=20.0, show_default=True)
+@click.option("--streams", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at once.")
+@click.option(
+    "--trace", type=click.Path(), metavar="FILE", help="What every thread does, for ui.perfetto.dev."
+)
 @click.option("--compare", is_flag=True, help="The same networks in plain PyTorch, in turns in the same run.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--engine", type=click.Choice(["auto", "torch", "openvino"]), default="auto")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default="auto")
+@click.option("--floor", is_flag=True, help="The networks' arithmetic against this processor's peak instead.")
+@click.option("--gpu", is_flag=True, help="Check what is demanded of a GPU instead (pack endodinov2).")
+@click.option("--markdown", is_flag=True, help="With --gpu: tables for docs/performance.md.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def bench(pack: str, source: str | None, as_json: bool, **how: Any) -> int:
+def bench(
+    pack: str, source: str | None, as_json: bool, floor: bool, gpu: bool, markdown: bool, **how: Any
+) -> int:
     """Measure this machine: every stage, frame age, and against plain PyTorch."""
-    from endostream import bench as speed
+    say = partial(click.echo, err=True)
+    code, table, lines = 0, dict[str, Any](), list[str]()
+    if gpu:
+        from endostream.bench import gpu as demands
 
-    result = speed.run_bench(pack, source, say=lambda line: click.echo(line, err=True), **how)
+        named = click.get_current_context().get_parameter_source("pack") is not ParameterSource.DEFAULT
+        met = demands.run_gpu_bench(pack if named else "endodinov2", seconds=how["seconds"], say=say)
+        table, lines = demands.as_json(met), demands.as_markdown(met) if markdown else demands.as_text(met)
+        code = 0 if met.passed else 1
+    elif floor:
+        from endostream.bench import floor as least
+
+        found = least.measure_floor(pack, how["precision"], say)
+        table, lines = least.as_json(found), least.as_text(found)
+    else:
+        from endostream import bench as speed
+
+        result = speed.run_bench(pack, source, say=say, **how)
+        table, lines = speed.as_json(result), speed.as_text(result)
     if as_json:
-        echo_json(speed.as_json(result))
-    for line in () if as_json else speed.as_text(result):
+        echo_json(table)
+    for line in () if as_json else lines:
         click.echo(line)
-    return 0
+    return code
 
 
 COMMANDS: tuple[click.Command, ...] = (devices, doctor, bench, phantom)

@@ -6,7 +6,11 @@ choice is made.
 
 from __future__ import annotations
 
-from endostream.engines import openvino_engine, torch_engine
+from dataclasses import replace
+
+from endostream.analysis.networks import Networks
+from endostream.engines import int8, openvino_engine, proof, torch_engine
+from endostream.engines.fallback import GuardedNetworks
 from endostream.engines.pack_networks import PackNetworks
 from endostream.engines.threads import settle_threads
 from endostream.engines.wish import Choice
@@ -18,9 +22,10 @@ __all__ = ["Choice", "PackNetworks", "choose", "open_networks"]
 OFFERED: dict[tuple[str, str], tuple[str, ...]] = {
     ("torch", "cuda"): ("fp16", "bf16", "fp32"),
     ("torch", "cpu"): ("fp32", "bf16"),
-    ("openvino", "cpu"): ("bf16", "fp32"),
+    ("openvino", "cpu"): ("bf16", "fp32", "int8"),
 }
-"""What an engine computes in on a device; `auto` takes the first that the machine can do well."""
+"""What an engine computes in on a device; `auto` takes the first that the machine can do well. int8 is for
+those who ask for it, where its quality was measured (see `proof`)."""
 RANDOM_SEED = 20
 """Seed of random weights: with it two benchmarks run the same networks."""
 
@@ -31,7 +36,7 @@ def choose(
     """What to run on this machine for a wish of which any part may be `auto`.
 
     CUDA where there is one (fp16), else OpenVINO on the processor (bf16 where it has it, else fp32), else
-    torch on the processor. The protocol `published` defaults to fp32.
+    torch on the processor. int8 is OpenVINO's alone. The protocol `published` defaults to fp32.
 
     Raises
     ------
@@ -42,12 +47,11 @@ def choose(
     _known("device", device, ("auto", "cpu", "cuda"))
     _known("precision", precision, ("auto", "fp32", "bf16", "fp16", "int8"))
     _known("protocol", protocol, ("pack", "published"))
-    if precision == "int8":
-        raise InputError("int8 is not offered by this pack; use --precision bf16 or fp32")
     if engine == "openvino" and device == "cuda":
         raise InputError("OpenVINO runs on the CPU only; use --engine torch with --device cuda")
     if device == "auto":
-        device = "cuda" if engine != "openvino" and torch_engine.has_cuda() else "cpu"
+        torch_may = engine != "openvino" and not (engine == "auto" and precision == "int8")
+        device = "cuda" if torch_may and torch_engine.has_cuda() else "cpu"
     elif device == "cuda" and not torch_engine.has_cuda():
         raise InputError(
             "no CUDA device was found; use --device cpu, or install the driver and a CUDA build of torch"
@@ -80,6 +84,12 @@ def _precision(engine: str, device: str, precision: str, protocol: str) -> str:
     return precision
 
 
+def _unproven(pack: Pack) -> dict[str, str]:
+    """Every network in int8, by the NNCF of its proof where it has one, else by the one that is here."""
+    found = {model.name: proof.read(pack, model) or {} for model in pack.models}
+    return {name: int8.installed() or str(known.get("nncf", "")) for name, known in found.items()}
+
+
 def open_networks(
     pack: Pack,
     *,
@@ -91,7 +101,8 @@ def open_networks(
     verified: bool = False,
     ahead: bool = False,
     rate: float | None = None,
-) -> PackNetworks:
+    unproven: bool = False,
+) -> Networks:
     """The networks of a pack, ready for `warm_up`; networks are loaded there or by the first picture.
 
     Parameters
@@ -111,6 +122,8 @@ def open_networks(
     rate
         Pictures a second that come at their own pace, where known: two are worked on at once when one
         after the other would be too slow.
+    unproven
+        Let `int8` run without a proof of its quality: for measuring it. Random weights need none.
 
     Raises
     ------
@@ -122,6 +135,23 @@ def open_networks(
     choice = choose(engine, device, precision, protocol)
     if not random_weights and not verified:
         verify_pack(pack)
+    if choice.precision == "int8":
+        free = unproven or random_weights
+        choice = replace(choice, int8=_unproven(pack) if free else proof.granted(pack))
     settle_threads()
     seed = RANDOM_SEED if random_weights else None
-    return PackNetworks(pack, choice, protocol == "published", seed, ahead, rate)
+    exact = protocol == "published"
+    if choice.device == "cpu":
+        return PackNetworks(pack, choice, exact, seed, ahead, rate)
+    return GuardedNetworks(
+        _on_gpu(pack, choice.precision, exact, seed, ahead),
+        lambda: PackNetworks(pack, choose(device="cpu", protocol=protocol), exact, seed, ahead, rate),
+        strict=device == "cuda",
+    )
+
+
+def _on_gpu(pack: Pack, precision: str, exact: bool, seed: int | None, ahead: bool) -> Networks:
+    # Its modules import torch.
+    from endostream.engines.cuda.networks import DeviceNetworks
+
+    return DeviceNetworks(pack, precision, exact, seed, ahead)

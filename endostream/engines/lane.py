@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from endostream import tracing
 from endostream.analysis.networks import Answer
 from endostream.engines.preprocess import Preprocessor
 from endostream.engines.wish import Runner
@@ -206,6 +207,7 @@ class QueueLane(Generic[R]):
                 ticket, key, image, note = self._todo.popleft()
             try:
                 answer = Answer(key, *self._compute(self._loaded(), image, note, preprocess))
+                tracing.stages(answer.took, frame=key, network=self.name)
             except Exception as error:
                 self._forget(note)
                 with self._changed:

@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -27,17 +28,44 @@ from endostream.engines.wish import Features, Outputs, Rest, Runner, Trunk, Wish
 from endostream.errors import InputError
 from endostream.models import ARCHITECTURES, load
 from endostream.models.sharing import load_rest, load_trunk
+from endostream.packs import ModelSpec
 from endostream.resources import user_cache
 from endostream.types import FloatArray
 
-__all__ = ["available", "has_bf16", "open_rest", "open_runner", "open_trunk", "version"]
+__all__ = [
+    "Made",
+    "available",
+    "convert",
+    "core",
+    "has_bf16",
+    "library",
+    "network_key",
+    "open_rest",
+    "open_runner",
+    "open_trunk",
+    "others",
+    "version",
+    "whole",
+]
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
+Shaped = tuple[Any, list[tuple[int, ...]]]
+"""A network of torch and the shapes of its inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A network that takes the place of the converted one."""
+
+    key: str
+    """What it depends on beyond the wish."""
+    make: Callable[[], Any]
+    """Gives OpenVINO's model; called when nothing compiled is kept."""
 
 
 @cache
-def _openvino() -> ModuleType:
-    """OpenVINO with its telemetry out of reach.
+def library() -> ModuleType:
+    """The library OpenVINO with its telemetry out of reach.
 
     `import openvino` itself sends an event when the package `openvino_telemetry` is there. An entry of
     None makes importing that package fail, and OpenVINO then takes its own stub that does nothing.
@@ -52,8 +80,9 @@ def _openvino() -> ModuleType:
 
 
 @cache
-def _core() -> Any:
-    return _openvino().Core()
+def core() -> Any:
+    """The one OpenVINO core of this process."""
+    return library().Core()
 
 
 def available() -> bool:
@@ -63,21 +92,21 @@ def available() -> bool:
 
 def version() -> str:
     """OpenVINO's version."""
-    return str(_openvino().get_version())
+    return str(library().get_version())
 
 
 def has_bf16() -> bool:
     """True when this processor computes in bfloat16 (AVX512-BF16 or AMX), as OpenVINO sees it."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def open_runner(wish: Wish) -> Runner:
-    """One model of a pack compiled for the processor in `fp32` or `bf16`, from disk where it was kept."""
-    size = wish.model.preprocessing
-    compiled = _compiled(
-        wish, "", lambda: (load(wish.pack, wish.model, wish.seed), [(1, 3, size.height, size.width)])
-    )
-    run = _caller(compiled)
+def open_runner(wish: Wish, made: Made | None = None) -> Runner:
+    """One model of a pack compiled for the processor, from disk where it was kept.
+
+    In `fp32` or `bf16` it is converted from the pack's weights; in `int8` it was `made` elsewhere, and what
+    was left unquantised in it runs in bf16 where the processor has it.
+    """
+    run = _caller(_compiled(wish, "", lambda: whole(wish), made))
 
     def answer(batch: FloatArray) -> Outputs:
         found = run([batch])
@@ -103,7 +132,7 @@ def open_rest(wish: Wish) -> Rest:
     """What the segmenter of such a pack does after the trunk."""
     size = wish.model.preprocessing
 
-    def network() -> tuple[Any, list[tuple[int, ...]]]:
+    def network() -> Shaped:
         import torch
 
         with torch.inference_mode():
@@ -118,14 +147,23 @@ def open_rest(wish: Wish) -> Rest:
     return answer
 
 
-def _compiled(wish: Wish, part: str, network: Callable[[], tuple[Any, list[tuple[int, ...]]]]) -> Any:
-    """The compiled network, from disk or from `network`, which gives it with the shapes of its inputs."""
+def whole(wish: Wish) -> Shaped:
+    """The network of a wish with the shape of its input."""
+    size = wish.model.preprocessing
+    return load(wish.pack, wish.model, wish.seed), [(1, 3, size.height, size.width)]
+
+
+def _compiled(wish: Wish, part: str, network: Callable[[], Shaped], made: Made | None = None) -> Any:
+    """The compiled network, from disk or from `network`, which gives it with the shapes of its inputs.
+
+    What was `made` elsewhere takes its place.
+    """
     pack, model, precision = wish.pack, wish.model, wish.precision
     kind = "pack" if wish.seed is None else "random"
-    name = f"{pack.name}-{model.name}{part}-{precision}-{kind}-{_key(wish, part)}.blob"
+    name = f"{pack.name}-{model.name}{part}-{precision}-{kind}-{_key(wish, part, made)}.blob"
     path = user_cache("openvino") / name
     config = {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_PRECISION_HINT": HINTS[precision if made is None else others()],
         "INFERENCE_NUM_THREADS": wish.threads,
         # One stream gives a picture all threads; several give each picture a share and lose less: 26 and
         # 32 pictures a second with the ViT-S/14 on two cores.
@@ -138,32 +176,35 @@ def _compiled(wish: Wish, part: str, network: Callable[[], tuple[Any, list[tuple
         wish.say(f"loading {model.role} {model.name} for the CPU ({precision})")
         return compiled
     wish.say(f"compiling {model.role} {model.name} for the CPU ({precision}); cached for next time")
-    compiled = _core().compile_model(_convert(wish, *network()), "CPU", config)
+    found = convert(wish, *network()) if made is None else made.make()
+    compiled = core().compile_model(found, "CPU", config)
     problem = write_blob(path, compiled.export_model().getvalue())
     if problem:
         wish.say(f"compiled networks cannot be kept in {path.parent} ({problem}); each start compiles")
     return compiled
 
 
-def _key(wish: Wish, part: str) -> str:
-    """Everything the compiled network depends on; the source text stands for the architecture's code."""
-    model = wish.model
+def _key(wish: Wish, part: str, made: Made | None) -> str:
+    """Everything the compiled network depends on."""
+    processor = core().get_property("CPU", "FULL_DEVICE_NAME")
+    abilities = sorted(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    more = () if made is None else (made.key,)
+    return key_of((network_key(wish.model, wish.seed), processor, abilities, wish.precision, part, *more))
+
+
+def network_key(model: ModelSpec, seed: int | None) -> str:
+    """Everything the converted network depends on; the source text stands for the architecture's code."""
     code = importlib.util.find_spec(ARCHITECTURES.get(model.architecture, "").partition(":")[0] or __name__)
     source = code.loader.get_data(code.origin) if code and code.origin else b""  # type: ignore[union-attr]
-    processor = _core().get_property("CPU", "FULL_DEVICE_NAME")
     return key_of(
         (
             endostream.__version__,
             version(),
-            processor,
-            sorted(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
             hashlib.sha256(source).hexdigest(),
             model.architecture,
             sorted(model.options.items()),
             (model.preprocessing.width, model.preprocessing.height),
-            model.sha256 if wish.seed is None else f"seed {wish.seed}",
-            wish.precision,
-            part,
+            model.sha256 if seed is None else f"seed {seed}",
         )
     )
 
@@ -172,13 +213,14 @@ def _from_cache(blob: bytes | None, config: dict[str, Any]) -> Any:
     if blob is None:
         return None
     try:
-        return _core().import_model(io.BytesIO(blob), "CPU", config)
+        return core().import_model(io.BytesIO(blob), "CPU", config)
     except RuntimeError:
         # A blob of another build that the key did not tell apart: compile anew and replace it.
         return None
 
 
-def _convert(wish: Wish, network: Any, shapes: list[tuple[int, ...]]) -> Any:
+def convert(wish: Wish, network: Any, shapes: list[tuple[int, ...]]) -> Any:
+    """A network of torch as OpenVINO's model in float32, for inputs of these shapes."""
     import torch
 
     settle_torch(wish.threads)
@@ -192,7 +234,7 @@ def _convert(wish: Wish, network: Any, shapes: list[tuple[int, ...]]) -> Any:
             trace: Any = torch.jit.trace
             traced = torch.jit.freeze(trace(network, given, strict=False, check_trace=False))
             wanted = [list(shape) for shape in shapes]
-            return _openvino().convert_model(traced, example_input=given, input=wanted)
+            return library().convert_model(traced, example_input=given, input=wanted)
     finally:
         settle_torch(1)
 
@@ -211,6 +253,11 @@ def _caller(compiled: Any) -> Callable[[list[FloatArray]], list[FloatArray]]:
         return [np.array(request.get_output_tensor(i).data, dtype=np.float32) for i in range(count)]
 
     return run
+
+
+def others() -> str:
+    """What the layers that int8 leaves out run in: `bf16` where the processor has it, else `fp32`."""
+    return "bf16" if has_bf16() else "fp32"
 
 
 def refuse_without_bf16() -> None:

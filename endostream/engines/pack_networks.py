@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
-from endostream.engines import openvino_engine, torch_engine
+from endostream.engines import int8, openvino_engine, torch_engine
 from endostream.engines.lane import NetworkLane, QueueLane
 from endostream.engines.shared import RestLane, Shelf, TrunkLane
 from endostream.engines.threads import inference_threads
@@ -111,9 +111,21 @@ class PackNetworks:
         return {
             "engine": choice.engine,
             "device": choice.device,
-            "precision": choice.precision,
+            "precision": self._precision,
             "threads": str(self._threads),
         }
+
+    @property
+    def _precision(self) -> str:
+        """The precision of the networks, and of those that differ, as `int8 (frame bf16)`."""
+        choice = self._choice
+        others = [f"{m.name} {p}" for m in self._pack.models if (p := self._of(m)) != choice.precision]
+        return f"{choice.precision} ({', '.join(others)})" if others else choice.precision
+
+    def _of(self, model: ModelSpec) -> str:
+        choice = self._choice
+        apart = choice.precision == "int8" and model.name not in choice.int8
+        return openvino_engine.others() if apart else choice.precision
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -154,12 +166,15 @@ class PackNetworks:
     def _wish(self, model: ModelSpec) -> Wish:
         # A mask is asked for one at a time: it gets all threads.
         streams = self._streams if model.role == "classifier" else 1
-        device, precision = self._choice.device, self._choice.precision
+        device, precision = self._choice.device, self._of(model)
         return Wish(self._pack, model, device, precision, self._threads, streams, self._seed, self._say)
 
     def _load(self, model: ModelSpec) -> Runner:
         if self._choice.engine == "openvino":
-            return openvino_engine.open_runner(self._wish(model))
+            wish = self._wish(model)
+            if wish.precision == "int8":
+                return int8.open_runner(wish, self._choice.int8[model.name])
+            return openvino_engine.open_runner(wish)
         return torch_engine.open_runner(self._wish(model))
 
     def _load_rest(self, trunk: Callable[[], Trunk], model: ModelSpec) -> tuple[Trunk, Rest]:

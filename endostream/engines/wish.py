@@ -5,8 +5,8 @@ Owns the two shapes both engines share. Must not know any engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from endostream.packs import ModelSpec, Pack
 from endostream.types import FloatArray
@@ -36,7 +36,9 @@ class Choice:
     device: str
     """`cpu` or `cuda`."""
     precision: str
-    """`fp32`, `bf16` or `fp16`."""
+    """`fp32`, `bf16`, `fp16` or `int8`."""
+    int8: Mapping[str, str] = field(default_factory=dict)
+    """Networks that run in int8 to the version of NNCF that quantises them; others run in bf16 or fp32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Wish:
     device: str
     """`cpu` or `cuda`."""
     precision: str
-    """`fp32`, `bf16` or `fp16`."""
+    """`fp32`, `bf16`, `fp16` or `int8`."""
     threads: int
     """Processor threads for this network."""
     streams: int

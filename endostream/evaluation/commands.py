@@ -182,6 +182,50 @@ def video(
     return 0
 
 
+@evaluate.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="Its masks: a CSV (frame,mask[,sequence]) or a folder of masks. Without it: NAME.csv or NAME_truth "
+    "beside it.",
+)
+@click.option("--truth-root", type=click.Path(path_type=Path), help="Where mask paths inside a CSV begin.")
+@click.option(
+    "--age",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.3,
+    show_default=True,
+    help="Seconds between the network's mask and the frame it is carried to.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Take every N-th frame only: the same motion in larger steps.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON document.")
+@_pack
+def tracking(
+    source: Path, truth: Path | None, truth_root: Path | None, age: float, every: int, as_json: bool,
+    pack: str, device: str, engine: str, precision: str,
+) -> int:  # fmt: skip
+    """Measure what masks lose when optical flow carries them, on a clip with masks."""
+    from endostream.evaluation import tracking as tracks
+
+    found = tracks.evaluate_tracking(
+        source, truth, pack, age=age, every=every, truth_root=truth_root, engine=engine, device=device,
+        precision=precision, say=lambda line: click.echo(line, err=True),
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2))
+        return 0
+    for line in tracks.spoken_table(found):
+        click.echo(line)
+    return 0
+
+
 def _data(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--limit", type=click.IntRange(min=1), help="At most so many pictures, evenly spread."),
@@ -334,6 +378,28 @@ def classification(
     shown = ("accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "auroc_macro",
              "map_macro", "ece", "top2_accuracy")  # fmt: skip
     return _finish(out, overwrite, as_json, results, shown)
+
+
+@evaluate.command("int8")
+@_data
+@click.option("--pack", default="polyp", show_default=True, help="Pack, by name or folder.")
+@_out
+def int8_cost(
+    data: Path, layout: str, held_out: bool, sources: tuple[str, ...], groups: tuple[str, ...],
+    limit: int | None, pack: str, out: Path, overwrite: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Measure what int8 costs a pack, and offer --precision int8 where its quality holds."""
+    from endostream.evaluation.int8 import evaluate_int8, spoken
+
+    _vacant(out, overwrite)
+    results = evaluate_int8(
+        data, layout, pack, held_out=held_out, sources=sources, groups=groups, limit=limit,
+        command=_spelled(), say=lambda line: click.echo(line, err=True),
+    )  # fmt: skip
+    done = _finish(out, overwrite, as_json, results, tuple(results.figures))
+    for line in spoken(results, pack):
+        click.echo(line, err=as_json)
+    return done
 
 
 @evaluate.command()
