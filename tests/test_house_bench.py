@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from endostream.bench import BenchResult, as_json, as_text, run_bench
+from endostream.bench.figures import percentiles
 from endostream.bench.looped import LoopedSource
-from endostream.bench.result import STAGES, percentiles
+from endostream.bench.result import STAGES
 from endostream.capture import VideoWriter, open_source
 from endostream.errors import EndostreamError, InputError
 
@@ -134,7 +135,8 @@ def test_the_pace_of_the_source(pack: str, clip: str) -> None:
     ("wish", "said"),
     [
         ({"seconds": 0.0}, "--seconds 0"),
-        ({"compare": True, "pace": "source"}, "--pace source"),
+        ({"streams": 0}, "--streams 0"),
+        ({"trace": "/nowhere/run.trace"}, "run.trace"),
         ({"source": "/nowhere/clip.mp4"}, "clip.mp4"),
         ({"pack": "smal"}, "smal"),
         ({"engine": "openvino", "device": "cuda"}, "OpenVINO"),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from endostream import tracing
 from endostream.capture.source import Source
 from endostream.types import Frame, SourceInfo
 
@@ -37,7 +38,7 @@ class LoopedSource:
         self.delivered = 0
         """Frames given to the run so far."""
         self.decode_s: list[float] = []
-        """Seconds each of them took to read."""
+        """Seconds each of them took to read; empty for a live source, where reading is waiting."""
 
     @property
     def info(self) -> SourceInfo:
@@ -77,7 +78,7 @@ class LoopedSource:
         if frame is None and not self._cancelled and not self.info.live and self._index:
             self._again()
             frame = self._source.read()
-        took = time.perf_counter() - began
+        ended = time.perf_counter()
         if frame is None:
             return None
         with self._changed:
@@ -85,12 +86,19 @@ class LoopedSource:
             if self._cancelled:
                 return None
             self.delivered += 1
-        self.decode_s.append(took)
-        seconds = self._offset + frame.time
-        self._next_time = seconds + (1.0 / self.info.fps if self.info.fps else 0.04)
-        frame = replace(frame, index=self._index, time=seconds, epoch=0, captured=time.monotonic())
+        if not self.info.live:
+            self.decode_s.append(ended - began)
+            tracing.add("decode", began, ended, frame=self._index)
+        frame = self._placed(frame)
         self._index += 1
         return frame
+
+    def _placed(self, frame: Frame) -> Frame:
+        """The frame on the one time line; a live one keeps the moment it was decoded."""
+        seconds = self._offset + frame.time
+        self._next_time = seconds + (1.0 / self.info.fps if self.info.fps else 0.04)
+        captured = frame.captured if self.info.live else time.monotonic()
+        return replace(frame, index=self._index, time=seconds, epoch=0, captured=captured)
 
     def _again(self) -> None:
         self._source.close()

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from endostream.bench.figures import percentiles
 from endostream.bench.looped import LoopedSource
-from endostream.bench.result import PlainResult, percentiles
+from endostream.bench.result import PlainResult
 from endostream.errors import InputError
 from endostream.models import load
 from endostream.packs import ModelSpec, Pack
