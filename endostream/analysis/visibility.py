@@ -27,10 +27,8 @@ class VisibilityRules:
     """False judges every frame."""
     minimum_s: float = 0.4
     """Blind stretches shorter than this are not written down."""
-    lit: float = 0.05
-    """Share of the picture that must be lit at all, or it is dark."""
     dark: float = 0.15
-    """Mean brightness of the lit picture under which it is dark."""
+    """Mean brightness of the lit picture under which it is dark; 0 calls none dark."""
     bright_share: float = 0.45
     """Share of blown-out pixels over which it is overexposed."""
     sharpness: float = 0.032
@@ -94,7 +92,7 @@ def judge(image: ImageArray, rules: VisibilityRules) -> str | None:
     if not rules.enabled:
         return None
     seen = look(image)
-    if seen.lit < rules.lit or seen.brightness < rules.dark:
+    if (seen.lit < 0.05 and rules.dark > 0.0) or seen.brightness < rules.dark:
         return "dark"
     if seen.bright_share > rules.bright_share:
         return "overexposed"

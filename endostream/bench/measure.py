@@ -36,7 +36,7 @@ PaceName = Literal["max", "source"]
 Say = Callable[[str], None]
 SLICE_S = 5.0
 """Longest stretch of one side before the other takes its turn: clock speeds drift over longer ones."""
-ALWAYS_VISIBLE = VisibilityRules(lit=-1.0, dark=-1.0, bright_share=2.0, sharpness=-1.0, redness=-9.0)
+ALWAYS_VISIBLE = VisibilityRules(dark=-1.0, bright_share=2.0, sharpness=-1.0, redness=-9.0)
 """Looks at every picture as usual and calls none blind, so that an open gate is open on every frame."""
 
 
