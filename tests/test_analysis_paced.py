@@ -53,7 +53,7 @@ class Masks:
 
     @property
     def ready(self) -> bool:
-        return bool(self.queue)
+        return bool(self.queue) and self.queue[0][0] <= 0
 
     def submit(self, key: int, image: ImageArray) -> None:
         self.asked.append(key)
@@ -93,6 +93,46 @@ def test_a_slow_network_leaves_no_frame_without_a_mask() -> None:
         assert not mask.flags.writeable
     assert {s for _, s, _ in seen} == {"network", "tracked"}
     assert len(lane.asked) == len(set(lane.asked)) and max(np.diff(lane.asked)) <= 6
+
+
+def test_the_network_is_never_left_idle() -> None:
+    lane = Masks(lag=0, takes=1.0)
+    masks = PacedMasks(lane, 0.5, 0.0)
+    run(masks, [frame(k) for k in range(2)])
+    lane.lag = 99
+    masks.begin(frame(2))
+    assert lane.asked[-1] == 2
+    masks.end(frame(2), True, {"classify": 0.02})
+    held = frame(3)
+    masks.begin(held)
+    assert lane.asked[-1] == 2, "busy"
+    lane.queue[0][0] = 0
+    assert masks.ready
+    newer = frame(5)
+    masks.attend(newer)
+    assert lane.asked[-1] == 5, "the newest captured, while the classification of 3 goes on"
+    mask, source, time = masks.end(held, True, {"classify": 0.02})
+    assert mask is not None and (source, time) == ("tracked", 2 / 25)
+    assert overlap(mask, truth(3)) > 0.9 > overlap(mask, truth(5)), "as it was for frame 3"
+    lane.queue[0][0] = 0
+    masks.attend(newer)
+    assert lane.asked[-1] == 5 and not lane.pending, "no frame twice"
+    masks.begin(newer)
+    assert lane.asked[-1] == 5
+    mask, source, time = masks.end(newer, True, {"classify": 0.02})
+    assert mask is not None and (source, time) == ("network", 5 / 25)
+
+
+def test_a_frame_older_than_the_one_at_the_network_ends_no_tracking() -> None:
+    lane = Masks(lag=0, takes=1.0)
+    masks = PacedMasks(lane, 0.5, 0.0)
+    run(masks, [frame(k) for k in range(3)])
+    masks.attend(frame(5))
+    lane.queue[0][0] = 99
+    (found,) = run(masks, [frame(4)])
+    assert found[0] is not None and overlap(found[0], truth(4)) > 0.85
+    (found,) = run(masks, [frame(6)])
+    assert found[0] is not None and overlap(found[0], truth(6)) > 0.9
 
 
 def test_the_old_mask_unmoved_would_be_wrong() -> None:

@@ -52,6 +52,7 @@ class FakeAnalyzer:
 
     depth = 3
     not_before = 0.0
+    mask_ready = False
 
     def __init__(self, fail_at: int | None = None, gate: threading.Event | None = None) -> None:
         self.fail_at, self.gate = fail_at, gate

@@ -102,6 +102,19 @@ class Analyzer:
         return bool(self._pending) and all(lane.ready for lane in self._networks.classifiers)
 
     @property
+    def mask_ready(self) -> bool:
+        """True when a mask has come in a paced run: `attend` takes it."""
+        return self._masks is not None and self._masks.ready
+
+    def attend(self, newest: Frame | None) -> None:
+        """Take the masks that have come and give the mask network the `newest` frame captured.
+
+        Raises `RunError` when it failed.
+        """
+        if self._masks is not None:
+            self._masks.attend(newest)
+
+    @property
     def not_before(self) -> float:
         """Monotonic clock in seconds before which the next frame should not be submitted: masks need time."""
         return 0.0 if self._masks is None else self._began + self._masks.interval

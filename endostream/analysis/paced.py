@@ -19,7 +19,7 @@ __all__ = ["Budget", "PacedMasks"]
 
 SLOW_S, FAST_S = 0.27, 0.22
 """Mask latencies between which nothing changes. A carried mask is at most two latencies old: 0.55 s."""
-LONGEST_S = 0.095
+LONGEST_S = 0.098
 """Longest pause from one classification to the next: more than ten a second are kept."""
 FIRST_S = 0.03
 """First pause that is tried, under the 40 ms between two frames of 25 a second; then it doubles."""
@@ -105,6 +105,7 @@ class PacedMasks:
         self._open = False
         self._wanted_at = 0.0
         self._newest: Frame | None = None
+        self._last_asked = -1
 
     @property
     def interval(self) -> float:
@@ -115,17 +116,53 @@ class PacedMasks:
         """The next frame of the stream is being classified; while the gate is open, its mask is begun too."""
         self._budget.saw(frame)
         begun = _Begun(frame)
-        self._begun.append(begun)
         if not self._open:
+            self._begun.append(begun)
             return
         start = time.perf_counter()
         self._receive(self._lane.poll(), begun)
+        self._keep_carried()
+        self._begun.append(begun)
+        newest = self._newest
+        if newest is not None and newest.epoch == frame.epoch and newest.index > frame.index:
+            # The network was given a newer one a moment ago; motion cannot be followed backwards.
+            begun.carried = self._tracker.carried()
+            return
         if self._budget.waits:
             # Every frame gets its own mask: nothing has to be followed.
             self._tracker.reset()
         self._follow(frame, begun)
-        begun.carried = self._tracker.carried()
         begun.track += time.perf_counter() - start
+
+    @property
+    def ready(self) -> bool:
+        """True when an answer has come that `attend` would take."""
+        return self._lane.ready
+
+    def attend(self, newest: Frame | None) -> None:
+        """Take the answers that have come, and give the network the newest frame: it is never left idle.
+
+        Parameters
+        ----------
+        newest
+            The newest frame captured, whether it will be begun or not; the younger the frame that a mask is
+            computed from, the less it has to be carried.
+        """
+        start = time.perf_counter()
+        begun = self._begun[-1] if self._begun else _Begun(None)
+        self._receive(self._lane.poll(), begun)
+        last = self._newest
+        if self._open and not self._budget.waits and newest is not None and last is not None:
+            if newest.epoch == last.epoch and newest.index > max(last.index, self._last_asked):
+                self._keep_carried()
+                self._follow(newest, begun)
+        begun.track += time.perf_counter() - start
+
+    def _keep_carried(self) -> None:
+        """The tracker goes on to a later frame: what it has for the one before is kept until its end."""
+        before = self._begun[-1] if self._begun else None
+        if before is not None and before.frame is self._newest:
+            before.carried = self._tracker.carried()
 
     def end(
         self, frame: Frame, wanted: bool, took: dict[str, float], visible: bool = True
@@ -146,7 +183,7 @@ class PacedMasks:
         begun = self._begun.popleft()
         self._budget.classified(took.get("preprocess", 0.0) + took.get("classify", 0.0))
         start = time.perf_counter()
-        if wanted and not self._open and self._newest_is(frame):
+        if wanted and not self._open and not self._begun:
             self._follow(frame, begun)
         if wanted:
             self._open, self._wanted_at = True, frame.time
@@ -157,7 +194,7 @@ class PacedMasks:
         start += self._poll(begun, wanted and self._budget.waits)
         if not wanted:
             return None, None, None
-        carried = self._tracker.carried() if self._newest_is(frame) else begun.carried
+        carried = self._tracker.carried() if self._newest is frame else begun.carried
         found = self._shown(frame, carried)
         took["track"] = begun.track + time.perf_counter() - start
         if begun.segment:
@@ -172,21 +209,22 @@ class PacedMasks:
         self._receive(answers, begun)
         return waited
 
-    def _newest_is(self, frame: Frame) -> bool:
-        """True unless a later frame has already been begun, and the tracker is ahead of this one."""
-        return not self._begun or self._newest is frame
-
     def _follow(self, frame: Frame, begun: _Begun) -> None:
         """Take the motion of a frame in; give it to the mask network when that is free."""
         if self._lane.pending and self._budget.waits:
             # With a frame that was left out: it costs less to wait than to go without a mask.
             self._poll(begun, True)
-        self._tracker.see(frame)
-        self._newest = frame
-        if not self._lane.pending:
-            self._asked[frame.index] = (frame, time.monotonic())
-            self._tracker.expect(frame.index)
-            self._lane.submit(frame.index, frame.image)
+        if frame is not self._newest:
+            self._tracker.see(frame)
+            self._newest = frame
+        if not self._lane.pending and frame.index != self._last_asked:
+            self._ask(frame)
+
+    def _ask(self, frame: Frame) -> None:
+        self._asked[frame.index] = (frame, time.monotonic())
+        self._last_asked = frame.index
+        self._tracker.expect(frame.index)
+        self._lane.submit(frame.index, frame.image)
 
     def _receive(self, answers: list[Answer], begun: _Begun) -> None:
         for answer in answers:
@@ -214,9 +252,9 @@ class PacedMasks:
 class _Begun:
     """A frame on its way."""
 
-    frame: Frame
+    frame: Frame | None
     carried: Carried | None = None
-    """The mask that was carried to it when it was begun."""
+    """The mask that was carried to it, where the tracker has gone on since."""
     track: float = 0.0
     """Seconds of tracking."""
     segment: float = 0.0

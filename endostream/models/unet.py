@@ -71,7 +71,7 @@ class UNet(nn.Module):
             raise PackError(f"input {width}x{height} is not a multiple of 16 pixels; correct the pack.toml")
 
     def settle(self, height: int, width: int) -> None:
-        """Make random weights behave: activations keep their size, and masks are a few patches.
+        """Make random weights behave: activations keep their size, and masks are a few patches (5 % of the picture).
 
         Plain random weights give thousands of specks, which cost more to outline and draw than any real mask.
         """
@@ -92,7 +92,7 @@ class UNet(nn.Module):
             picture = functional.interpolate(coarse, size=(height, width), mode="bilinear")
             self.eval()
             bias = cast(Tensor, self.final.bias)
-            bias -= torch.quantile(self(picture).flatten(), 0.8)
+            bias -= torch.quantile(self(picture).flatten(), 0.95)
 
     def forward(self, x: Tensor) -> Tensor:
         """Give mask logits float[B, 1, H, W] for pictures float[B, 3, H, W]."""

@@ -68,6 +68,16 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return value
 
+    def wait(self, ready: Callable[[], bool]) -> None:
+        """Wait until `ready` holds, asked again after every `wake`, or until the channel is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or ready())
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing more comes."""
+        return self._closed
+
     def wake(self) -> None:
         """Make a waiting `get` ask again whether what it waits for is `ready`."""
         with self._changed:

@@ -294,17 +294,24 @@ class Pipeline:
         analyzer.ring(self._channel.wake)
         analyzer.map_wanted = self._map_looked_at
         while True:
+            # Either a frame comes, or one that is on its way is ready, or a mask has come meanwhile.
             frame = None
             if analyzer.pending < analyzer.depth:
-                # Either a frame comes, or one that is on its way is ready.
-                frame = self._channel.get(lambda: analyzer.ready, analyzer.not_before)
+                frame = self._channel.get(self._has_news, analyzer.not_before)
+            else:
+                self._channel.wait(self._has_news)
+            if analyzer.mask_ready:
+                analyzer.attend(self.latest_frame.get())
             if frame is not None:
                 self._announce()
                 analyzer.submit(frame)
-            elif analyzer.pending:
+            elif analyzer.ready or (analyzer.pending and self._channel.closed):
                 self._publish(analyzer.finish())
-            else:
+            elif not analyzer.pending and self._channel.closed and not len(self._channel):
                 return
+
+    def _has_news(self) -> bool:
+        return self._parts.analyzer.ready or self._parts.analyzer.mask_ready
 
     def _publish(self, analysis: Analysis) -> None:
         parts, frame = self._parts, analysis.frame
