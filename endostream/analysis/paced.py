@@ -151,12 +151,15 @@ class PacedMasks:
         start = time.perf_counter()
         begun = self._begun[-1] if self._begun else _Begun(None)
         self._receive(self._lane.poll(), begun)
-        last = self._newest
-        if self._open and not self._budget.waits and newest is not None and last is not None:
-            if newest.epoch == last.epoch and newest.index > max(last.index, self._last_asked):
-                self._keep_carried()
-                self._follow(newest, begun)
+        if self._open and not self._budget.waits and newest is not None and self._later(newest):
+            self._keep_carried()
+            self._follow(newest, begun)
         begun.track += time.perf_counter() - start
+
+    def _later(self, frame: Frame) -> bool:
+        """True for a frame of the same stretch that the tracker has not come to yet."""
+        last = self._newest
+        return last is not None and last.epoch == frame.epoch and last.index < frame.index
 
     def _keep_carried(self) -> None:
         """The tracker goes on to a later frame: what it has for the one before is kept until its end."""

@@ -71,9 +71,10 @@ class UNet(nn.Module):
             raise PackError(f"input {width}x{height} is not a multiple of 16 pixels; correct the pack.toml")
 
     def settle(self, height: int, width: int) -> None:
-        """Make random weights behave: activations keep their size, and masks are a few patches (5 % of the picture).
+        """Make random weights behave: activations keep their size, and masks are a few patches.
 
-        Plain random weights give thousands of specks, which cost more to outline and draw than any real mask.
+        Plain random weights give thousands of specks, which cost more to outline and draw than any real mask;
+        these fill 5 % of the picture.
         """
         for part in self.modules():
             if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
