@@ -186,13 +186,23 @@ def test_a_gate_that_opens_again_is_not_held_up_by_what_was_left_behind() -> Non
     assert mask is not None and (source, time) == ("network", 5 / 25)
 
 
-def test_a_pause_is_no_frame_period() -> None:
+@pytest.mark.parametrize(
+    ("captured", "period"),
+    [
+        (lambda k: k / 25 + (5.0 if k > 20 else 0.0), 0.04),  # a pause
+        (lambda k: (k // 2 * 2) / 25, 0.04),  # in pairs
+        (lambda k: k / 100, 0.01),  # a file at four times its speed
+    ],
+)
+def test_the_frame_period_is_that_of_the_clock_without_pauses(captured, period: float) -> None:  # type: ignore[no-untyped-def]
     budget = Budget()
-    seen_at(budget, 25.0)
-    budget.saw(replace(frame(10), captured=7.0))
-    budget.classified(0.02)
-    budget.masked(0.03, 0.03)
-    assert not budget.waits
+    for k in range(31):
+        budget.saw(replace(frame(k), captured=captured(k)))
+    budget.masked(0.001, 0.001)
+    for share, waits in ((0.6, True), (1.3, False)):
+        for _ in range(30):
+            budget.classified(share * period)
+        assert budget.waits is waits
 
 
 def test_looked_and_found_nothing_is_a_mask_without_pixels() -> None:

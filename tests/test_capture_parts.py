@@ -251,7 +251,7 @@ def test_a_phantom_source_is_the_phantom(tmp_path: Path) -> None:
 
 
 def test_pictures_are_given_back_without_the_garbage_collector(tmp_path: Path) -> None:
-    """A decoded frame in a reference cycle stays until a full collection: gigabytes in ten minutes of 1080p."""
+    """A decoded frame in a reference cycle stays until a full collection: gigabytes of 1080p."""
     clip = write_video(tmp_path / "clip.mp4", range(40))
     with open_source(str(clip)) as source:
         for _ in range(3):

@@ -49,8 +49,9 @@ class Budget:
         last, self._last = self._last, frame
         if last is None or last.epoch != frame.epoch or frame.index <= last.index:
             return
-        # The shorter of the two: a pause is no frame period, and neither is a jump of the time stamps.
-        gap = min(frame.captured - last.captured, frame.time - last.time)
+        # By the clock, because a file may be played faster; bounded by stream time, because a pause is no
+        # period; by twice that, so that frames that come in pairs average out.
+        gap = min(frame.captured - last.captured, 2.0 * (frame.time - last.time))
         self._period = _mean(self._period, gap / (frame.index - last.index))
 
     def classified(self, seconds: float) -> None:

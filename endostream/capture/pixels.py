@@ -92,8 +92,8 @@ class RgbConverter:
     def _turn_of(self, frame: av.VideoFrame) -> Turn:
         """As `turn_of`, looked up when the rotation changes.
 
-        Looking into a frame's side data ties the frame into a reference cycle, and its 3 MB of 1080p stay until
-        a full collection: 5 GB after ten minutes.
+        Looking into a frame's side data ties the frame into a reference cycle, and its 3 MB at 1080p stay
+        until a full collection: 5 GB after ten minutes.
         """
         rotation = frame.rotation
         if self._turn is None or self._turn[0] != rotation:
