@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from endostream import tracing
+from endostream.bench.figures import Times, times
 from endostream.capture.source import Source
 from endostream.types import Frame, SourceInfo
 
@@ -37,7 +38,7 @@ class LoopedSource:
         self._offset = self._next_time = 0.0
         self.delivered = 0
         """Frames given to the run so far."""
-        self.decode_s: list[float] = []
+        self.decode_s: Times = times()
         """Seconds each of them took to read; empty for a live source, where reading is waiting."""
 
     @property
