@@ -204,6 +204,11 @@ class ReplayTracker:
         self._next = 1
         self._due = 0.0
 
+    @property
+    def open(self) -> list[Finding]:
+        """Findings that are open at the furthest time seen, landmarks left out."""
+        return self._live.open
+
     def update(self, time: float, scores: FloatArray, index: int = 0) -> list[FindingEvent]:
         """Add or replace the sample at `time`; the events that follow from it."""
         sample = Sample(time, scores, index)

@@ -23,7 +23,7 @@ from endostream.pipeline.channel import Channel, Latest
 from endostream.pipeline.counting import Counter
 from endostream.pipeline.sampling import Sampler
 from endostream.pipeline.sinks import Background, Sink
-from endostream.types import Analysis, BlindSpan, FindingEvent, Finish, Frame, Review, RunInfo, State, Status
+from endostream.types import Analysis, BlindSpan, Finish, Frame, Review, RunInfo, State, Status
 
 FILE_AHEAD = 4
 STATUS_S = 0.5
@@ -93,7 +93,6 @@ class Pipeline:
         self._epoch = 0
         self._last_time: float | None = None
         self._map_looked_at = True
-        self._open: set[int] = set()
         self._told_state: State = "idle"
         self._told_at = 0.0
         self._threads = [
@@ -330,18 +329,11 @@ class Pipeline:
             if isinstance(parts.tracker, ReplayTracker) and self._last_time is not None:
                 parts.tracker.forget(self._last_time, frame.time)
             for event in parts.tracker.update(frame.time, analysis.acting.scores, frame.index):
-                self._count_open(event)
                 self._tell(lambda sink, event=event: sink.found(event))  # type: ignore[misc]
-        parts.analyzer.map_wanted = self._map_looked_at or bool(self._open)
+        parts.analyzer.map_wanted = self._map_looked_at or bool(parts.tracker and parts.tracker.open)
         self._last_time = frame.time
         if parts.blind is not None:
             self._blind(parts.blind.update(frame.time, analysis.reason))
-
-    def _count_open(self, event: FindingEvent) -> None:
-        if event.change in ("closed", "removed"):
-            self._open.discard(event.finding.id)
-        elif not event.landmark:
-            self._open.add(event.finding.id)
 
     def _enter(self, epoch: int) -> None:
         self._epoch, self._last_time = epoch, None
