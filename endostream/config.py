@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from endostream.errors import InputError
-from endostream.types import Exam
+from endostream.types import Deinterlace, Exam
 
 EngineName = Literal["auto", "torch", "openvino"]
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -69,6 +69,18 @@ class ReportSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    """How live sources are recorded."""
+
+    mode: Literal["auto", "encode", "lossless"] = "auto"
+    """`auto` keeps the packets as they came where nothing is masked and encodes where something is."""
+    before_s: float = 10.0
+    """Seconds before the press that a recording starts with; 0 keeps none."""
+    keep_free_gb: float = 2.0
+    """Recording stops before the disk has less free than this."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Every knob of an analysis."""
 
@@ -94,10 +106,17 @@ class Settings:
     """Seconds to analyse; None to the end."""
     heatmap: bool = True
     """Compute the class map."""
+    profile: str = ""
+    """Tower profile: a name, a TOML file, `auto` (crop to the picture), `none` (nothing to mask); empty is
+    undecided, and nothing is recorded."""
+    deinterlace: Deinterlace = "auto"
+    """`auto`: pictures that say they are interlaced."""
     finding: FindingSettings = field(default_factory=FindingSettings)
     """Thresholds that replace the pack's."""
     visibility: VisibilitySettings = field(default_factory=VisibilitySettings)
     """When a frame cannot be judged."""
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
+    """The recording of live sources."""
     report: ReportSettings = field(default_factory=ReportSettings)
     """The report's prose."""
 
@@ -110,7 +129,7 @@ class Settings:
     def facts(self) -> dict[str, Any]:
         """The settings that decide the result, as plain values without paths."""
         table = dataclasses.asdict(self)
-        for key in ("pack", "report"):
+        for key in ("pack", "report", "recording", "profile"):
             table.pop(key)
         return table
 

@@ -20,7 +20,10 @@ MaskArray = NDArray[np.bool_]
 
 Exam = Literal["any", "upper", "lower", "capsule"]
 Finish = Literal["completed", "stopped", "failed"]
-State = Literal["idle", "starting", "running", "paused", "no-signal", "finishing", "finished"]
+State = Literal["idle", "starting", "running", "paused", "no-signal", "frozen", "finishing", "finished"]
+SignalState = Literal["good", "lost", "frozen"]
+RecordingState = Literal["off", "on", "failed"]
+Deinterlace = Literal["auto", "on", "off"]
 Review = Literal["pending", "confirmed", "rejected"]
 MaskSource = Literal["network", "tracked"]
 Change = Literal["opened", "updated", "closed", "removed"]
@@ -201,6 +204,40 @@ class BlindSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class SignalChange:
+    """A change of a live source's picture; these are never dropped."""
+
+    state: SignalState
+    """`good`: it came, came back, moves again, or is another kind of picture now; `lost`; `frozen`."""
+    time: float
+    """Stream time in seconds at which it happened: for `lost` and `frozen` that of the last new picture."""
+    wall: float
+    """Wall clock (`time.time`) in seconds at which it was noticed."""
+    detail: str = ""
+    """Why it was lost, or what the picture is now (`1280x720, 25 fps, h264`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """How the recording of a live source is doing."""
+
+    state: RecordingState = "off"
+    """`failed`: it stopped by itself, and `reason` says why and what to do."""
+    mode: Literal["copy", "encode", "lossless"] = "copy"
+    """Packets as they came, or pictures encoded anew (always so where patient text is masked)."""
+    encoder: str = ""
+    """What encodes; empty for `copy`."""
+    seconds: float = 0.0
+    """Recorded so far, of all its files."""
+    megabytes: float = 0.0
+    """Written so far."""
+    lost: int = 0
+    """Pictures that a slow disk or encoder left out."""
+    reason: str = ""
+    """One line about a trouble, what to do included; empty while all is well."""
+
+
+@dataclass(frozen=True, slots=True)
 class FrameCounts:
     """Where every captured frame went: captured = analysed + dropped + skipped + pending."""
 
@@ -209,7 +246,7 @@ class FrameCounts:
     analysed: int = 0
     """Frames with an analysis."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Frames lost, by cause (`busy`, `epoch`, `failed`)."""
+    """Frames lost, by cause: `busy` (the networks), `late` (nobody took them), `epoch`, `failed`, `stopped`."""
     skipped: int = 0
     """Frames left out on purpose (`--every`, the sampling of `published`)."""
     pending: int = 0
@@ -297,3 +334,13 @@ class Status:
     """What could not be done, one line each."""
     sinks: Mapping[str, str] = field(default_factory=dict)
     """Sinks that failed: name to reason."""
+    signal: str = ""
+    """What the live picture is, or why it is lost; empty for recorded sources."""
+    recording: Recording | None = None
+    """How the recording is doing; None where there can be none."""
+    display_fps: float = 0.0
+    """Pictures shown a second, over the last seconds; 0 when nobody looks."""
+    shown_age_ms: Mapping[str, float] = field(default_factory=dict)
+    """Captured to shown, of every picture shown: p50, p95, p99."""
+    overlay_age_ms: Mapping[str, float] = field(default_factory=dict)
+    """Captured to shown, of the picture that the overlay drawn belongs to: p50, p95, p99."""

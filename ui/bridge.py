@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QObject, Signal
 
-from endostream.types import Analysis, BlindSpan, FindingEvent, RunInfo, Status
+from endostream.types import Analysis, BlindSpan, FindingEvent, RunInfo, SignalChange, Status
 
 from .samples import openers, sample_of
 
@@ -20,6 +20,7 @@ class Bridge(QObject):
     sampled = Signal(int, object)
     findingChanged = Signal(int, object)
     blindSpanEnded = Signal(int, object)
+    signalChanged = Signal(int, object)
     statusChanged = Signal(int, object)
     runClosed = Signal(int, object)
 
@@ -45,6 +46,10 @@ class Bridge(QObject):
     def blind(self, span: BlindSpan) -> None:
         """Pass a blind stretch on."""
         self.blindSpanEnded.emit(self.run, span)
+
+    def signalled(self, change: SignalChange) -> None:
+        """Pass on that the live picture was lost, froze or came back."""
+        self.signalChanged.emit(self.run, change)
 
     def stated(self, status: Status) -> None:
         """Pass a state change or warning on."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from endostream.pipeline.channel import Channel
-from endostream.types import Analysis, BlindSpan, FindingEvent, Frame, Review, RunInfo, Status
+from endostream.types import Analysis, BlindSpan, FindingEvent, Frame, Review, RunInfo, SignalChange, Status
 
 
 class Sink(Protocol):
@@ -33,6 +33,9 @@ class Sink(Protocol):
 
     def blind(self, span: BlindSpan) -> None:
         """A stretch that could not be judged has ended."""
+
+    def signalled(self, change: SignalChange) -> None:
+        """The picture of a live source was lost, froze, or came back."""
 
     def stated(self, status: Status) -> None:
         """The state of the run changed."""
@@ -57,6 +60,9 @@ class QuietSink:
 
     def blind(self, span: BlindSpan) -> None:
         """A blind stretch ended."""
+
+    def signalled(self, change: SignalChange) -> None:
+        """The picture was lost, froze, or came back."""
 
     def stated(self, status: Status) -> None:
         """The state changed."""
@@ -114,6 +120,11 @@ class Background:
         """A blind stretch ended."""
         self._check()
         self._post(lambda: self._sink.blind(span))
+
+    def signalled(self, change: SignalChange) -> None:
+        """The picture was lost, froze, or came back."""
+        self._check()
+        self._post(lambda: self._sink.signalled(change))
 
     def stated(self, status: Status) -> None:
         """The state changed."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from endostream.types import FrameCounts, RunInfo, SourceInfo, Status
+from endostream.types import FrameCounts, Recording, RunInfo, SourceInfo, Status
 
 
 def plain(value: Any) -> Any:
@@ -66,6 +66,8 @@ def status(text: str) -> Status:
     values = _known(Status, table)
     values["counts"] = FrameCounts(**_known(FrameCounts, table.get("counts", {})))
     values["warnings"] = tuple(table.get("warnings", ()))
+    if table.get("recording"):
+        values["recording"] = Recording(**_known(Recording, table["recording"]))
     return Status(**values)
 
 
