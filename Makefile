@@ -1,14 +1,15 @@
-# make setup | demo | test | lint | bench | bench-gpu | wheel | clean      (PYTHON=... picks the interpreter)
+# make setup | demo | test | lint | bench | bench-gpu | soak | wheel | clean      (PYTHON=... picks the interpreter)
 VENV ?= .venv
 PYTHON ?=
 PIP_ARGS ?=
 TEST_ARGS ?= -n 2 --dist loadfile
 BENCH_ARGS ?= --compare
 BENCH_GPU_ARGS ?=
+SOAK_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.endostream-ready
 
-.PHONY: help setup demo test lint format bench bench-gpu wheel clean
+.PHONY: help setup demo test lint format bench bench-gpu soak wheel clean
 
 help:
 	@echo "make setup   the environment in $(VENV), and Qt's system libraries"
@@ -16,6 +17,7 @@ help:
 	@echo "make test    the tests        make lint    ruff and mypy        make format  ruff format"
 	@echo "make bench   speed on this computer, against plain PyTorch"
 	@echo "make bench-gpu  the demands on an NVIDIA GPU, checked"
+	@echo "make soak    live for half an hour: every fault over this computer's own network"
 	@echo "make wheel   a wheel and a source archive in dist/"
 	@echo "make clean   everything that was built; not the environment"
 
@@ -45,6 +47,9 @@ bench: setup
 
 bench-gpu: setup
 	@$(BIN)/endostream bench --gpu $(BENCH_GPU_ARGS)
+
+soak: setup
+	@$(BIN)/python tests/rig/soak.py $(SOAK_ARGS)
 
 wheel: setup
 	@rm -rf build dist

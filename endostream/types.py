@@ -246,7 +246,7 @@ class FrameCounts:
     analysed: int = 0
     """Frames with an analysis."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Frames lost, by cause: `busy` (the networks), `late` (nobody took them), `epoch`, `failed`, `stopped`."""
+    """Frames lost, by cause: `busy` (the networks), `late` (not taken), `epoch`, `failed`, `stopped`."""
     skipped: int = 0
     """Frames left out on purpose (`--every`, the sampling of `published`)."""
     pending: int = 0

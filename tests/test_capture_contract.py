@@ -22,6 +22,7 @@ from test_capture_media import HEIGHT, WIDTH, number_in, picture, write_video
 from endostream.capture import open_source
 from endostream.capture.source import Source
 from endostream.errors import InputError, SourceError
+from endostream.types import SignalChange
 
 COUNT = 30
 EVEN = tuple(range(COUNT))
@@ -307,36 +308,43 @@ def read_some(source: Source, count: int) -> list[int]:
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_stream_keeps_the_contract(protocol: str, specs: Callable[[str], str]) -> None:
     port = free_port()
-    with nothing_left():
-        pace = ("-re", "-stream_loop", "-1") if protocol == "udp" else ()
-        with (
-            sender(specs("mpegts"), protocol, port, *pace),
-            open_source(f"{protocol}://127.0.0.1:{port}") as source,
-        ):
-            assert source.info.live and not source.info.seekable and source.info.kind == "stream"
-            assert source.info.name == f"{protocol}://127.0.0.1:{port}"
-            numbers = read_some(source, 20)
-            if protocol == "tcp":
-                assert numbers == list(range(20))
-            assert source.signal
-            with pytest.raises(InputError):
-                source.seek(0)
-            waiting = threading.Thread(target=lambda: list(iter(source.read, None)))
-            waiting.start()
-            source.cancel()
-            waiting.join(2)
-            assert not waiting.is_alive()
+    with (
+        nothing_left(),
+        sender(specs("mpegts"), protocol, port, "-re", "-stream_loop", "-1"),
+        open_source(f"{protocol}://127.0.0.1:{port}") as source,
+    ):
+        assert source.info.live and not source.info.seekable and source.info.kind == "stream"
+        assert source.info.name == f"{protocol}://127.0.0.1:{port}"
+        numbers = read_some(source, 20)
+        if protocol == "tcp":
+            assert numbers[0] <= 3 and source.overrun == 0
+            assert numbers == list(range(numbers[0], numbers[0] + 20))
+        assert source.signal
+        with pytest.raises(InputError):
+            source.seek(0)
+        waiting = threading.Thread(target=lambda: list(iter(source.read, None)))
+        waiting.start()
+        source.cancel()
+        waiting.join(2)
+        assert not waiting.is_alive()
 
 
 @pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not on PATH")
 def test_a_lost_stream_comes_back_in_a_new_epoch(specs: Callable[[str], str]) -> None:
     port = free_port()
     url = f"tcp://127.0.0.1:{port}"
-    with sender(specs("mpegts"), "tcp", port), open_source(url) as source:
-        before = [f for _ in range(COUNT) if (f := source.read())]
-        with sender(specs("mpegts"), "tcp", port):
-            after = source.read()
-        assert len(before) == COUNT and after is not None
-        assert after.epoch == before[-1].epoch + 1
-        assert after.time > before[-1].time and after.index == COUNT
-        assert number_in(after.image) == 0
+    told: list[SignalChange] = []
+    lost = threading.Event()
+    with sender(specs("mpegts"), "tcp", port, "-re"), open_source(url) as source:
+        source.watch(lambda change: (told.append(change), lost.set() if change.state == "lost" else None))
+        before = source.read()
+        assert lost.wait(10) and not source.signal
+        with sender(specs("mpegts"), "tcp", port, "-re"):
+            after = before
+            while after is not None and before is not None and after.epoch == before.epoch:
+                after = source.read()
+        assert before is not None and after is not None and after.epoch == before.epoch + 1
+        assert after.time > before.time and number_in(after.image) <= 1
+        assert [c.state for c in told[:3]] == ["good", "lost", "good"]
+        height, width = after.image.shape[:2]
+        assert told[0].detail == told[2].detail == source.detail == f"{width}x{height}, 25 fps, h264"

@@ -12,10 +12,20 @@ import pytest
 from endostream.analysis.findings import Bounds, FindingRules, FindingTracker, ReplayTracker
 from endostream.capture.pacing import Pacer
 from endostream.errors import RunError
-from endostream.pipeline.pipeline import Parts, Pipeline
+from endostream.pipeline.parts import Parts
+from endostream.pipeline.pipeline import Pipeline
 from endostream.pipeline.sampling import Sampler, published_sampler
 from endostream.pipeline.sinks import Background, QuietSink
-from endostream.types import Analysis, FindingEvent, Frame, Prediction, RunInfo, SourceInfo, Status
+from endostream.types import (
+    Analysis,
+    FindingEvent,
+    Frame,
+    Prediction,
+    RunInfo,
+    SignalChange,
+    SourceInfo,
+    Status,
+)
 
 LABELS = ("background", "polyps")
 
@@ -24,6 +34,7 @@ class FakeSource:
     def __init__(self, frames: int, live: bool = False, fail_at: int | None = None) -> None:
         self.info = SourceInfo("fake", "file", live, not live, False, 16, 16, 25.0, frames / 25, frames)
         self.signal, self.warnings, self.skipped_packets = True, (), 0
+        self.detail, self.overrun = "", 0
         self.total, self.at, self.index, self.epoch, self.fail_at = frames, 0, 0, 0, fail_at
         self.cancelled, self.closed = threading.Event(), False
 
@@ -36,6 +47,9 @@ class FakeSource:
         frame = Frame(self.index, self.at, Fraction(1, 25), self.at / 25, image, 0.0, 0.0, self.epoch)
         self.at, self.index = self.at + 1, self.index + 1
         return frame
+
+    def watch(self, listener: Callable[[SignalChange], None]) -> None:
+        self.listener = listener
 
     def seek(self, time: float) -> None:
         self.at, self.epoch = round(time * 25), self.epoch + 1

@@ -15,7 +15,7 @@ from typing import Self
 from endostream import tracing
 from endostream.bench.figures import Times, times
 from endostream.capture.source import Source
-from endostream.types import Frame, SourceInfo
+from endostream.types import Frame, SignalChange, SourceInfo
 
 
 class LoopedSource:
@@ -50,6 +50,20 @@ class LoopedSource:
     def signal(self) -> bool:
         """False while a live source has lost its picture."""
         return self._source.signal
+
+    @property
+    def detail(self) -> str:
+        """What a live picture is, or why there is none."""
+        return self._source.detail
+
+    @property
+    def overrun(self) -> int:
+        """Pictures of a live source that nobody took in time."""
+        return self._source.overrun
+
+    def watch(self, listener: Callable[[SignalChange], None]) -> None:
+        """Call `listener` whenever a live picture is lost or comes back."""
+        self._source.watch(listener)
 
     @property
     def skipped_packets(self) -> int:

@@ -18,7 +18,8 @@ from endostream.bench.memory import MemoryCurve
 from endostream.bench.screen import POLL_S, Screen
 from endostream.capture import Pacer
 from endostream.errors import InputError
-from endostream.pipeline.pipeline import Parts, Pipeline
+from endostream.pipeline.parts import Parts
+from endostream.pipeline.pipeline import Pipeline
 from endostream.pipeline.sinks import QuietSink
 from endostream.types import Analysis, FrameCounts, RunInfo, Status
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from endostream.capture.devices import DeviceInfo, list_devices
     from endostream.capture.encode import VideoWriter
-    from endostream.capture.opening import open_source
+    from endostream.capture.opening import is_live, open_source
     from endostream.capture.pacing import PacedSource, Pacer, paced
     from endostream.capture.source import Source
 
@@ -22,6 +22,7 @@ __all__ = [
     "Pacer",
     "Source",
     "VideoWriter",
+    "is_live",
     "list_devices",
     "open_source",
     "paced",
@@ -33,6 +34,7 @@ _WHERE = {
     "Pacer": "pacing",
     "Source": "source",
     "VideoWriter": "encode",
+    "is_live": "opening",
     "list_devices": "devices",
     "open_source": "opening",
     "paced": "pacing",

@@ -1,146 +1,135 @@
 """Live sources: a device or a network stream that is opened, lost, and opened again.
 
-Owns the thread that waits for packets. Must not know pacing or analysis: what comes too fast is the
-pipeline's to drop.
+Owns the watchdog, a thread that never enters a library: it says when the picture is lost, gives up
+connections that hang, and starts new ones. Must not know containers (see `connection`), pacing or analysis.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
+from collections.abc import Callable
 
-import av
-from av.codec.context import Flags
-from av.container import InputContainer
-from av.video.stream import VideoStream
-
-from endostream.capture.pixels import RgbConverter
+from endostream.capture.connection import OPEN_S, SILENCE_S, Address, Connection, Described, Picture
 from endostream.capture.source import MIN_SIDE, SourceBase, too_small
-from endostream.capture.timeline import Timeline
-from endostream.capture.video_file import FALLBACK_FPS, pick_video, rate_of
+from endostream.capture.tapping import Tap
 from endostream.errors import SourceError
-from endostream.types import Frame, ImageArray, SourceInfo
+from endostream.types import Deinterlace, Frame, SignalChange, SignalState, SourceInfo
+
+log = logging.getLogger(__name__)
 
 FIRST_FRAME_TIMEOUT = 10.0
 """Seconds a live source has for its first frame."""
-SILENCE = 3.0
-"""Seconds without a packet after which a connection that does not notice itself is given up."""
-PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds between attempts to open it again; the last one repeats."""
-JUMP = 10.0
-"""A time stamp this far (seconds) ahead of the last one is a restarted sender, not a gap."""
-IDLE_DEVICE = 0.004
-"""Seconds between two looks at a device that has no picture ready."""
-FAREWELL = 1.0
-"""Seconds `close` waits for the thread; one that sits in a dead connection ends by its own time limit."""
-
-State = Literal["connecting", "running", "no-signal", "ended"]
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a live source is."""
-
-    url: str
-    """What libav opens."""
-    name: str
-    """What is shown: without credentials or path."""
-    kind: Literal["device", "stream"]
-    """What it is."""
-    format: str | None = None
-    """libav's input format, where it cannot be told from the URL."""
-    options: tuple[tuple[str, str], ...] = ()
-    """Options for the connection."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Picture:
-    """One decoded picture on its way from the waiting thread to the reader."""
-
-    image: ImageArray
-    """uint8[H, W, 3], RGB."""
-    seconds: float
-    """Stream time."""
-    pts: int | None
-    """Presentation time stamp."""
-    time_base: Fraction
-    """Seconds per pts unit."""
-    stamps: tuple[float, float]
-    """Monotonic and wall clock at decoding."""
-    connection: int
-    """Counts breaks: reconnects and time stamps that start anew."""
+LOST_S = 0.7
+"""Seconds without a new picture after which the signal is lost; said on screen within a second."""
+SLOWEST = 3.0
+"""Intervals between pictures that count as lost where this is longer: a source of two pictures a second."""
+PAUSES_S = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""Seconds between attempts to open it again; the last one repeats for `PATIENCE_S`."""
+PATIENCE_S, LONG_PAUSE_S = 600.0, 1.0
+"""Seconds of loss after which the pauses grow to the longer one: somebody has gone home."""
+MOST_STUCK = 4
+"""Connections that hang in libav at once; further attempts wait until one lets go."""
+REMEMBERED = 100
+"""Changes of the signal that are kept for the first listener."""
+WAITING = 3
+"""Pictures that wait for the reader at most, where it comes late: then the oldest is given up."""
+FAREWELL_S = 1.0
+"""Seconds `close` waits for threads; one that sits in a dead connection ends by its own time limit."""
 
 
 class LiveSource(SourceBase):
     """Frames of a device or stream as they come; after a loss it reconnects until it is cancelled.
 
-    A thread of its own waits in libav, where nothing can reach it; `read` and `cancel` never do. The
-    hand-off between them holds one picture and waits, so nothing is lost or counted here.
+    Connections run in threads of their own, where nothing can reach them; the watchdog, `read` and `cancel`
+    never wait for one. Pictures that nobody takes are given up, the oldest first, and counted (`overrun`).
 
     Parameters
     ----------
     address : Address
         Where it is.
-    first_frame_timeout : float
-        Seconds until `SourceError` when nothing comes.
+    first_frame_timeout : float or None
+        Seconds until `SourceError` when nothing comes; None waits for ever.
     cancelled : threading.Event or None
         Set by another thread to give up while still connecting.
+    deinterlace : str
+        Which pictures are deinterlaced: `auto`, `on` or `off`.
+    tap : Tap or None
+        Hears the packets that pictures are decoded from.
+    say : callable or None
+        Hears what the first connection waits for, one line each.
     """
 
     def __init__(
         self,
         address: Address,
-        first_frame_timeout: float = FIRST_FRAME_TIMEOUT,
+        first_frame_timeout: float | None = FIRST_FRAME_TIMEOUT,
         cancelled: threading.Event | None = None,
+        *,
+        deinterlace: Deinterlace = "auto",
+        tap: Tap | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
         self._address = address
-        self._first_timeout = first_frame_timeout
-        self._handoff = threading.Condition()
-        self._slot: deque[_Picture] = deque()
-        self._state: State = "connecting"
-        self._error: BaseException | None = None
-        self._connection = 0
+        self._deinterlace: Deinterlace = deinterlace
+        self._tap = tap
+        self._changed = threading.Condition()
+        self._waiting: deque[Picture] = deque()
+        self._connection: Connection | None = None
+        self._stuck: list[Connection] = []
+        self._described: Described | None = None
         self._reason = ""
-        self._codec: str | None = None
-        self._fps: float | None = None
-        self._finished = False
-        self._timeline = Timeline(1.0 / FALLBACK_FPS, jump=JUMP)
-        self._last_clock = 0.0
+        self._error: BaseException | None = None
+        self._ended = False
+        self._lost = True
+        self._lost_by: Connection | None = None
+        self._reading = False
+        self._overrun = 0
+        self._epoch_next = 0
+        self._last_clock: float | None = None
         self._last_seconds = 0.0
-        self._converter = RgbConverter()
-        self._thread = threading.Thread(target=self._run, name=f"capture {address.name}", daemon=True)
-        self._thread.start()
+        self._failures = 0
+        self._listeners: list[Callable[[SignalChange], None]] = []
+        self._news: deque[SignalChange] = deque(maxlen=REMEMBERED)
+        self._pause_ends = 0.0
+        self._watchdog = threading.Thread(target=self._watch_over, name=f"watch {address.name}", daemon=True)
+        self._watchdog.start()
         try:
-            self._info = self._await_first(cancelled)
+            self._info = self._await_first(first_frame_timeout, cancelled, say)
         except BaseException:
             self.close()
             raise
 
     # The reader's side
 
-    def _await_first(self, cancelled: threading.Event | None) -> SourceInfo:
-        deadline = time.monotonic() + self._first_timeout
-        with self._handoff:
-            while not self._slot and self._error is None and self._state != "ended":
-                left = deadline - time.monotonic()
-                if left <= 0 or (cancelled is not None and cancelled.is_set()):
+    def _await_first(
+        self, timeout: float | None, cancelled: threading.Event | None, say: Callable[[str], None] | None
+    ) -> SourceInfo:
+        began, told = time.monotonic(), None
+        with self._changed:
+            while not self._waiting and self._error is None and not self._ended:
+                left = None if timeout is None else began + timeout - time.monotonic()
+                if (left is not None and left <= 0) or (cancelled is not None and cancelled.is_set()):
                     break
-                self._handoff.wait(min(left, 0.05) if cancelled is not None else left)
+                # Looked at twenty times a second: an event of somebody else's cannot ring this condition.
+                self._changed.wait(0.05 if left is None else min(left, 0.05))
+                if say is not None and self._line() != told:
+                    told = self._line()
+                    say(told)
             if self._error is not None:
                 raise self._error
-            if not self._slot:
+            if not self._waiting or self._described is None:
                 why = f" ({self._reason})" if self._reason else ""
+                within = "" if timeout is None else f" within {timeout:g} s"
                 raise SourceError(
-                    f"{self._address.name} gave no picture within {self._first_timeout:g} s{why}; "
+                    f"{self._address.name} gave no picture{within}{why}; "
                     "check that it is switched on and sending"
                 )
-            height, width = self._slot[0].image.shape[:2]
+            first, described = self._waiting[0], self._described
+        height, width = first.image.shape[:2]
         if min(width, height) < MIN_SIDE:
             raise SourceError(too_small(self._address.name, width, height))
         return SourceInfo(
@@ -151,38 +140,56 @@ class LiveSource(SourceBase):
             independent=False,
             width=width,
             height=height,
-            fps=self._fps,
+            fps=described.fps,
             duration=None,
             frames=None,
-            codec=self._codec,
+            codec=described.codec,
         )
 
-    @property
-    def state(self) -> State:
-        """Where in its life the connection is."""
-        return self._state
+    def _line(self) -> str:
+        why = f" ({self._reason})" if self._reason else ""
+        return f"waiting for a picture from {self._address.name}{why}"
 
     @property
     def signal(self) -> bool:
         """False while the picture is lost."""
-        return self._state == "running"
+        return not self._lost
+
+    @property
+    def overrun(self) -> int:
+        """Pictures given up because nobody took them in time, since the first `read`."""
+        return self._overrun
+
+    @property
+    def reconnecting(self) -> int:
+        """Connections that were given up and still hang in a library."""
+        return sum(one.alive for one in self._stuck)
+
+    def watch(self, listener: Callable[[SignalChange], None]) -> None:
+        """Call `listener` on every change of the signal, from a thread of the source's; it must not wait.
+
+        The first listener hears what went before, too: the first picture at least.
+        """
+        with self._changed:
+            self._listeners.append(listener)
+            self._changed.notify_all()
 
     def _next(self) -> Frame | None:
-        with self._handoff:
-            while not self._slot and not self._cancelled.is_set() and self._state != "ended":
-                self._handoff.wait()
+        with self._changed:
+            self._reading = True
+            while not self._waiting and not self._cancelled.is_set() and not self._ended:
+                self._changed.wait()
             if self._cancelled.is_set():
                 return None
-            if not self._slot:
+            if not self._waiting:
                 if self._error is not None:
                     raise self._error
                 return None
-            picture = self._slot.popleft()
-            self._handoff.notify_all()
-        self._epoch = picture.connection
-        return self._frame(
-            picture.image, picture.seconds, picture.pts, picture.time_base, stamps=picture.stamps
-        )
+            picture = self._waiting.popleft()
+            self._changed.notify_all()
+        self._epoch = picture.epoch
+        stamps = (picture.captured, picture.wall)
+        return self._frame(picture.image, picture.seconds, picture.pts, picture.time_base, stamps=stamps)
 
     def _go_to(self, time: float) -> None:
         raise SourceError(f"{self._address.name} is live and cannot be searched in")
@@ -190,128 +197,169 @@ class LiveSource(SourceBase):
     def cancel(self) -> None:
         """Make a waiting `read` and every later one return None; may be called from any thread."""
         super().cancel()
-        with self._handoff:
-            self._handoff.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     def _release(self) -> None:
-        with self._handoff:
-            self._slot.clear()
-            self._handoff.notify_all()
-        self._thread.join(FAREWELL)
+        with self._changed:
+            self._waiting.clear()
+            self._listeners.clear()
+            self._changed.notify_all()
+        end = time.monotonic() + FAREWELL_S
+        self._watchdog.join(FAREWELL_S)
+        for connection in (self._connection, *self._stuck):
+            if connection is not None:
+                connection.join(max(0.0, end - time.monotonic()))
 
-    # The waiting thread's side
+    # The watchdog's side
 
-    def _run(self) -> None:
-        failures = 0
+    def _watch_over(self) -> None:
         try:
-            while not self._cancelled.is_set():
-                got = self._connect_once()
-                if self._finished:
-                    break
-                failures = 0 if got else failures + 1
-                if self._seen and self._state != "connecting":
-                    self._state = "no-signal"
-                self._cancelled.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+            while not self._cancelled.is_set() and not self._ended:
+                self._look()
         except BaseException as error:
             self._error = error
         finally:
-            self._state = "ended"
-            with self._handoff:
-                self._handoff.notify_all()
+            if self._connection is not None:
+                self._connection.give_up()
+            with self._changed:
+                self._ended = True
+                self._lost = True
+                self._changed.notify_all()
+
+    def _look(self) -> None:
+        """Begin a connection or wait for what happens to the one there is, at most until something is due."""
+        with self._changed:
+            now = time.monotonic()
+            connection = self._connection
+            if connection is None:
+                due = self._begin(now)
+            elif connection.finite and self._waiting:
+                due = now + LOST_S  # it waits for its reader, which may take its time
+            else:
+                due = connection.active + (SILENCE_S if connection.opened else OPEN_S)
+                if now >= due:
+                    self._abandon(connection, f"no picture for {now - (self._last_clock or now):.0f} s")
+                    due = now
+            held = connection is not None and connection.finite and self._waiting
+            if not held:
+                due = min(due, self._lost_at(now))
+            if not (self._news and self._listeners):
+                self._changed.wait(max(0.0, due - now))
+            news = list(self._news) if self._listeners else []
+            if news:
+                self._news.clear()
+        # From this thread alone, so that a loss and a return are told in their order; and without the lock.
+        for change in news:
+            for listener in list(self._listeners):
+                listener(change)
+
+    def _lost_at(self, now: float) -> float:
+        """When the picture counts as lost, if nothing comes; says so when that is now."""
+        if self._lost or self._last_clock is None:
+            return now + SILENCE_S
+        fps = self._described.fps if self._described is not None else None
+        at = self._last_clock + (max(LOST_S, SLOWEST / fps) if fps else LOST_S)
+        if now >= at:
+            self._lost, self._lost_by = True, self._connection
+            self._news.append(self._change("lost", self._reason or "no picture comes"))
+            return now
+        return at
+
+    def _begin(self, now: float) -> float:
+        """Start a connection when one is due; when to look again."""
+        self._stuck = [one for one in self._stuck if one.alive]
+        if len(self._stuck) >= MOST_STUCK:
+            return now + PAUSES_S[-1]
+        due = self._pause_ends
+        if now < due:
+            return due
+        self._connection = Connection(self._address, self, self._deinterlace, self._tap)
+        return now + OPEN_S
+
+    def _abandon(self, connection: Connection, reason: str) -> None:
+        """Stop listening to a connection that hangs, and let another be begun."""
+        connection.give_up()
+        self._stuck.append(connection)
+        self._reason = self._reason or reason
+        self._over(connection)
+
+    def _over(self, connection: Connection) -> None:
+        """The connection is no longer ours; the next one is due after a pause."""
+        self._connection = None
+        self._skipped += connection.damaged
+        now = time.monotonic()
+        self._failures = 0 if connection.pictures else self._failures + 1
+        gone = self._last_clock is not None and now - self._last_clock > PATIENCE_S
+        pause = LONG_PAUSE_S if gone else PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]
+        self._pause_ends = now + pause
+
+    def _change(self, state: SignalState, detail: str) -> SignalChange:
+        return SignalChange(state, self._last_seconds, time.time(), detail)
 
     @property
-    def _seen(self) -> bool:
-        return self._last_clock > 0
+    def detail(self) -> str:
+        """What the picture is, or why there is none."""
+        described, lost = self._described, self._lost
+        return self._reason if lost or described is None else str(described)
 
-    def _connect_once(self) -> bool:
-        """Open, and hand over pictures until the connection breaks; True when there was at least one."""
-        got = False
-        try:
-            with self._open() as container:
-                for picture in self._pictures(container):
-                    got = True
-                    self._hand_over(picture)
-                # Only what has a length (a clip behind a web address) can come to its end.
-                self._finished = got and bool(container.duration) and self._address.kind == "stream"
-        except av.FFmpegError as error:
-            self._reason = error.strerror or type(error).__name__
-        except SourceError as error:
-            if not self._seen:
-                raise
-            self._reason = str(error)
-        return got
+    # What connections say, each from its own thread
 
-    def _open(self) -> InputContainer:
-        address = self._address
-        return av.open(
-            address.url,
-            "r",
-            format=address.format,
-            options=dict(address.options),
-            timeout=(self._first_timeout, SILENCE),
-        )
+    def begun(self, connection: Connection, described: Described) -> tuple[int, float] | None:
+        """A new stretch: its epoch, and the stream time at which it goes on."""
+        with self._changed:
+            if connection is not self._connection or self._cancelled.is_set():
+                return None
+            other = self._described is not None and str(described) != str(self._described)
+            self._described = described
+            if other and not self._lost:
+                self._news.append(self._change("good", str(described)))
+            epoch, self._epoch_next = self._epoch_next, self._epoch_next + 1
+            if self._last_clock is None:
+                return epoch, 0.0
+            return epoch, self._last_seconds + time.monotonic() - self._last_clock
 
-    def _pictures(self, container: InputContainer) -> Iterator[_Picture]:
-        stream = pick_video(container, self._address.name)
-        context = stream.codec_context
-        context.thread_type = "SLICE"
-        context.thread_count = 2
-        # Measured: order is kept with B-frames too, and nothing waits that need not.
-        context.flags |= Flags.low_delay
-        self._codec, self._fps = context.name, rate_of(stream)
-        self._timeline.interval = 1.0 / (self._fps or FALLBACK_FPS)
-        if self._seen:
-            self._connection += 1
-            self._timeline.rejoin(self._timeline_now())
-        for packet in self._packets(container, stream):
-            try:
-                frames = [] if packet.is_corrupt else packet.decode()
-            except av.EOFError:
-                frames = []
-            except av.FFmpegError:
-                self._skipped += packet.size > 0
-                continue
-            self._skipped += packet.is_corrupt
-            for frame in frames:
-                yield self._picture(frame, stream.time_base or Fraction(1, av.time_base))
+    def pictured(self, connection: Connection, picture: Picture) -> bool:
+        """A picture: the newest of those that wait for the reader."""
+        with self._changed:
+            if connection is not self._connection or self._cancelled.is_set():
+                return False
+            if connection.finite:
+                self._changed.wait_for(lambda: not self._waiting or self._cancelled.is_set())
+            elif len(self._waiting) >= WAITING:
+                self._waiting.popleft()
+                self._overrun += self._reading
+            if self._lost and self._kept_back(connection):
+                return True
+            self._waiting.append(picture)
+            self._last_clock, self._last_seconds = picture.captured, picture.seconds
+            if self._lost:
+                self._lost, self._reason = False, ""
+                self._news.append(self._change("good", self.detail))
+            self._changed.notify_all()
+        return True
 
-    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
-        """Packets until the end of the stream; a device that has none ready is asked again."""
-        last = time.monotonic()
-        while not self._cancelled.is_set():
-            try:
-                for packet in container.demux(stream):
-                    last = time.monotonic()
-                    yield packet
-                    if self._cancelled.is_set():
-                        return
-                return
-            except av.BlockingIOError:
-                if time.monotonic() - last > SILENCE:
-                    self._reason = f"no picture for {SILENCE:g} s"
-                    return
-                self._cancelled.wait(IDLE_DEVICE)
+    def _kept_back(self, connection: Connection) -> bool:
+        """True for the first picture after a loss, when it comes from the connection that was lost.
 
-    def _timeline_now(self) -> float:
-        """Stream time now: what it was at the last picture plus the time gone by."""
-        return self._last_seconds + time.monotonic() - self._last_clock
+        It is what libav held back while it waited for the next one: old, and the last when the connection
+        breaks for good. It shall not look live.
+        """
+        if self._lost_by is not connection:
+            return False
+        self._lost_by = None
+        return True
 
-    def _picture(self, frame: av.VideoFrame, time_base: Fraction) -> _Picture:
-        stamps = (time.monotonic(), time.time())
-        pause = stamps[0] - self._last_clock if self._seen else None
-        breaks = self._timeline.breaks
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        seconds = self._timeline.place(stamp, frame.time_base or time_base, pause)
-        self._connection += self._timeline.breaks - breaks
-        self._last_clock, self._last_seconds = stamps[0], seconds
-        image = self._converter.convert(frame)
-        return _Picture(image, seconds, frame.pts, time_base, stamps, self._connection)
-
-    def _hand_over(self, picture: _Picture) -> None:
-        with self._handoff:
-            while self._slot and not self._cancelled.is_set():
-                self._handoff.wait()
-            if not self._cancelled.is_set():
-                self._slot.append(picture)
-                self._state = "running"
-                self._handoff.notify_all()
+    def ended(self, connection: Connection) -> None:
+        """A connection is closed."""
+        with self._changed:
+            if connection is self._connection:
+                self._reason = connection.reason or self._reason
+                if connection.wrong is not None and self._last_clock is None:
+                    self._error = connection.wrong
+                    self._ended = True
+                elif connection.finite and connection.pictures and not connection.reason:
+                    # Only what has a length (a clip behind a web address) can come to its end.
+                    self._ended = True
+                self._over(connection)
+            self._changed.notify_all()

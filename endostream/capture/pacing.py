@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from endostream.capture.source import Source
-from endostream.types import Frame, SourceInfo
+from endostream.types import Frame, SignalChange, SourceInfo
 
 SLOWEST, FASTEST = 0.25, 4.0
 SLACK = 0.1
@@ -152,6 +153,20 @@ class PacedSource:
     def signal(self) -> bool:
         """False while a live source has lost its picture."""
         return self.source.signal
+
+    @property
+    def detail(self) -> str:
+        """What a live picture is, or why there is none."""
+        return self.source.detail
+
+    @property
+    def overrun(self) -> int:
+        """Pictures of a live source that nobody took in time."""
+        return self.source.overrun
+
+    def watch(self, listener: Callable[[SignalChange], None]) -> None:
+        """Call `listener` whenever a live picture is lost or comes back."""
+        self.source.watch(listener)
 
     @property
     def skipped_packets(self) -> int:

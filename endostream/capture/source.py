@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from fractions import Fraction
 from types import TracebackType
 from typing import Protocol, Self
 
 from endostream.errors import InputError
-from endostream.types import Frame, ImageArray, SourceInfo
+from endostream.types import Frame, ImageArray, SignalChange, SourceInfo
 
 MIN_SIDE = 16
 """Pictures with a side shorter than this (pixels) cannot be analysed."""
@@ -45,6 +46,20 @@ class Source(Protocol):
     @property
     def signal(self) -> bool:
         """False while a live source has lost its picture and tries to get it back."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """What the picture of a live source is, or why there is none; empty for recorded ones."""
+        ...
+
+    @property
+    def overrun(self) -> int:
+        """Pictures of a live source that nobody took in time, since the first `read`."""
+        ...
+
+    def watch(self, listener: Callable[[SignalChange], None]) -> None:
+        """Call `listener` whenever a live picture is lost or comes back, from another thread."""
         ...
 
     @property
@@ -107,6 +122,19 @@ class SourceBase(ABC):
     def signal(self) -> bool:
         """True: a source that is not live never loses its picture."""
         return True
+
+    @property
+    def detail(self) -> str:
+        """Nothing: only a live picture needs explaining."""
+        return ""
+
+    @property
+    def overrun(self) -> int:
+        """Pictures of a live source that nobody took in time."""
+        return 0
+
+    def watch(self, listener: Callable[[SignalChange], None]) -> None:  # noqa: B027 (recorded: never told)
+        """Call `listener` whenever a live picture is lost or comes back."""
 
     @property
     def skipped_packets(self) -> int:

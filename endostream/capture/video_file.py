@@ -17,11 +17,12 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from endostream.capture.deinterlacing import Deinterlacer
 from endostream.capture.pixels import UPRIGHT, RgbConverter, turn_of
 from endostream.capture.source import MIN_SIDE, SourceBase, starts_late, too_small
 from endostream.capture.timeline import TICK, Timeline
 from endostream.errors import RunError, SourceError
-from endostream.types import Frame, SourceInfo
+from endostream.types import Deinterlace, Frame, SourceInfo
 
 DECODER_THREADS = 2
 """The networks need the other cores; two threads decode 720p H.264 far faster than real time."""
@@ -84,6 +85,8 @@ class VideoFile(SourceBase):
         Stream time in seconds of the first frame wanted.
     as_opencv : bool
         Colours as OpenCV gives them (see `RgbConverter`).
+    deinterlace : str
+        Which pictures are deinterlaced: `auto` (those that say so), `on` or `off`.
 
     Raises
     ------
@@ -91,8 +94,11 @@ class VideoFile(SourceBase):
         A file that is missing, unreadable, damaged beyond use, or without a picture of at least 16 x 16.
     """
 
-    def __init__(self, path: Path, start: float = 0.0, as_opencv: bool = False) -> None:
+    def __init__(
+        self, path: Path, start: float = 0.0, as_opencv: bool = False, deinterlace: Deinterlace = "auto"
+    ) -> None:
         super().__init__()
+        self._deinterlacer = Deinterlacer(deinterlace)
         self._path = path
         self._name = path.name
         self._converter = RgbConverter(as_opencv)
@@ -105,7 +111,7 @@ class VideoFile(SourceBase):
             self._stream = self._open_stream()
             self._expected: float | None = None
             self._timeline = Timeline(1.0 / (rate_of(self._stream) or FALLBACK_FPS))
-            self._frames = self._decode()
+            self._frames = self._whole_pictures()
             self._end = 0.0
             self._info = self._describe()
             if start > 0:
@@ -214,6 +220,12 @@ class VideoFile(SourceBase):
             stamp = self._order.popleft() if self._order else None
         return self._timeline.place(stamp, decoded.time_base or self._time_base)
 
+    def _whole_pictures(self) -> Iterator[av.VideoFrame]:
+        """Frames in display order, deinterlaced where that is wanted."""
+        for frame in self._decode():
+            yield from self._deinterlacer.feed(frame)
+        yield from self._deinterlacer.flush()
+
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Frames in display order, the decoder's last ones included."""
         whole = True
@@ -279,6 +291,8 @@ class VideoFile(SourceBase):
     def warnings(self) -> tuple[str, ...]:
         """What could not be done, one line each."""
         lines = list(self._said)
+        if self._deinterlacer.warning:
+            lines.append(self._deinterlacer.warning)
         if self._skipped:
             lines.append(f"{self._skipped} damaged packets were skipped")
         if self._timeline.repaired:
@@ -307,7 +321,7 @@ class VideoFile(SourceBase):
             self._container.seek(stamp, stream=self._stream, backward=True)
         except av.FFmpegError:
             return False
-        self._frames = self._decode()
+        self._frames = self._whole_pictures()
         return self._fill()
 
     def _rewind(self) -> None:
@@ -317,10 +331,11 @@ class VideoFile(SourceBase):
         self._container = self._open_container()
         self._stream = self._open_stream()
         self._timeline = Timeline(self._timeline.interval)
-        self._frames = self._decode()
+        self._frames = self._whole_pictures()
 
     def _drop(self) -> None:
         self._frames.close()  # type: ignore[attr-defined]
+        self._deinterlacer.close()
         self._ready.clear()
         if self._order is not None:
             self._order.clear()

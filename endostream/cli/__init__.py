@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from endostream import __version__
-from endostream.cli import analyze, library, tools
+from endostream.cli import analyze, library, tools, towers
 from endostream.errors import EndostreamError
 
 
@@ -23,7 +23,7 @@ def cli() -> None:
     """Endoscopy video analysis on your own machine. Research use only, not for diagnosis."""
 
 
-for _command in (*analyze.COMMANDS, *tools.COMMANDS, *library.COMMANDS):
+for _command in (*analyze.COMMANDS, *tools.COMMANDS, *library.COMMANDS, *towers.COMMANDS):
     cli.add_command(_command)
 
 

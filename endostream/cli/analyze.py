@@ -29,6 +29,12 @@ def _settings_options(command: F) -> F:
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where networks run."),
         click.option("--engine", type=click.Choice(["auto", "torch", "openvino"]), help="What runs them."),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"])),
+        click.option(
+            "--profile",
+            metavar="TOWER",
+            help="Tower profile that masks patient text: a name, a TOML file, auto (crop) or none.",
+        ),
+        click.option("--deinterlace", type=click.Choice(["auto", "on", "off"]), help="Interlaced video."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -54,6 +60,7 @@ def _settings(config: Path | None, **values: Any) -> Settings:
 @click.option("--save-masks", is_flag=True, help="Write a mask PNG per segmented frame.")
 @click.option("--save-heatmaps", is_flag=True, help="Write a class map per frame.")
 @click.option("--annotated", is_flag=True, help="Write annotated.mp4.")
+@click.option("--record", is_flag=True, help="Record a device or stream (recording.mkv); needs --profile.")
 @click.option("--llm", metavar="URL|off", help="Local language model that may word the report.")
 def analyze(
     source: str,
@@ -63,18 +70,19 @@ def analyze(
     save_masks: bool,
     save_heatmaps: bool,
     annotated: bool,
+    record: bool,
     llm: str | None,
     **values: Any,
 ) -> int:
     """Analyse SOURCE into the folder given by --out.
 
-    SOURCE is a video file, a picture, a folder of pictures, a device (webcam:0, /dev/video0), a URL (rtsp:,
-    udp:, tcp:, http:) or phantom:.
+    SOURCE is a video file, a picture, a folder of pictures, a device (webcam:0, /dev/video0, a card's name;
+    ?size=1920x1080&rate=50 chooses a mode), a URL (rtsp:, udp:, tcp:, http:, srt:) or phantom:.
     """
     from endostream.pipeline.build import Keeping
 
     settings = _settings(config, **values)
-    keeping = Keeping(out, overwrite, save_masks, save_heatmaps, annotated)
+    keeping = Keeping(out, overwrite, save_masks, save_heatmaps, annotated, record)
     return _run(source, settings, keeping, llm)
 
 

@@ -1,4 +1,4 @@
-"""`packs`, `sessions`, `report`, `export`: what is there and what can be made of it."""
+"""`packs`, `sessions`, `report`, `export`, `replay`: what is there and what can be made of it."""
 
 from __future__ import annotations
 
@@ -238,4 +238,61 @@ def export(session: str, format_name: str, out: Path | None) -> int:
     return 0
 
 
-COMMANDS: tuple[click.Command, ...] = (packs, sessions, report, export)
+@click.command()
+@click.argument("session")
+@click.option(
+    "--every-frame", is_flag=True, help="Every picture of the recording, not only those of the run."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the replay (SESSION/replay by default)."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a replay that is in the folder given by --out.")
+@click.option(
+    "--pack", metavar="P", default="", help="Folder of the session's pack, if it has no known name."
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where networks run.")
+@click.option("--engine", type=click.Choice(["auto", "torch", "openvino"]), help="What runs them.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def replay(
+    session: str,
+    every_frame: bool,
+    out: Path | None,
+    overwrite: bool,
+    pack: str,
+    as_json: bool,
+    **engine: str | None,
+) -> int:
+    """Analyse the recording of a live SESSION again and compare the findings.
+
+    Takes the frames that were analysed live, the same pack, thresholds and engine. The result is a session of
+    its own, with the comparison in replay.json.
+    """
+    from endostream.cli.analyze import _progress, _say, _Stops
+    from endostream.replay import Wish, as_text
+    from endostream.replay import replay as replay_session
+
+    stops = _Stops()
+    with stops:
+        outcome = replay_session(
+            _session_folder(session),
+            out=out,
+            overwrite=overwrite,
+            every_frame=every_frame,
+            pack=pack,
+            wish=Wish(**{name: value or "" for name, value in engine.items()}),
+            say=_say,
+            progress=_progress(),
+            stops=stops.listen,
+        )
+    for line in outcome.document["warnings"]:
+        _say(f"warning: {line}")
+    if as_json:
+        echo_json(outcome.document)
+        return 0
+    click.echo(as_text(outcome.document))
+    click.echo(f"results: {outcome.folder}")
+    return 0
+
+
+COMMANDS: tuple[click.Command, ...] = (packs, sessions, report, export, replay)

@@ -59,18 +59,18 @@ def echo_json(value: Any) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def devices(as_json: bool) -> int:
-    """List capture cards and webcams."""
-    import dataclasses
-
+    """List capture cards and webcams: what each is called, what it offers, how it is opened."""
     from endostream.capture import list_devices
+    from endostream.capture.devices import as_json as as_table
+    from endostream.capture.devices import as_text, examined
 
-    found = list_devices()
+    found = [examined(device) for device in list_devices()]
     if as_json:
-        echo_json({"devices": [dataclasses.asdict(d) for d in found]})
+        echo_json({"devices": as_table(found)})
     elif not found:
         click.echo("no video device found; connect one, or analyse a file: endostream analyze FILE --out DIR")
-    for device in () if as_json else found:
-        click.echo(f"{device.id}  {device.name}")
+    for line in () if as_json else as_text(found):
+        click.echo(line)
     return 0
 
 
@@ -130,10 +130,18 @@ def phantom(out: Path, seconds: float, seed: int, size: str, truth: Path | None)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]), default="auto")
 @click.option("--floor", is_flag=True, help="The networks' arithmetic against this processor's peak instead.")
 @click.option("--gpu", is_flag=True, help="Check what is demanded of a GPU instead (pack endodinov2).")
+@click.option("--rig", is_flag=True, help="Live behaviour over this computer's own network instead, checked.")
 @click.option("--markdown", is_flag=True, help="With --gpu: tables for docs/performance.md.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def bench(
-    pack: str, source: str | None, as_json: bool, floor: bool, gpu: bool, markdown: bool, **how: Any
+    pack: str,
+    source: str | None,
+    as_json: bool,
+    floor: bool,
+    gpu: bool,
+    rig: bool,
+    markdown: bool,
+    **how: Any,
 ) -> int:
     """Measure this machine: every stage, frame age, and against plain PyTorch."""
     say = partial(click.echo, err=True)
@@ -141,10 +149,16 @@ def bench(
     if gpu:
         from endostream.bench import gpu as demands
 
-        named = click.get_current_context().get_parameter_source("pack") is not ParameterSource.DEFAULT
-        met = demands.run_gpu_bench(pack if named else "endodinov2", seconds=how["seconds"], say=say)
+        met = demands.run_gpu_bench(pack if _given("pack") else "endodinov2", seconds=how["seconds"], say=say)
         table, lines = demands.as_json(met), demands.as_markdown(met) if markdown else demands.as_text(met)
         code = 0 if met.passed else 1
+    elif rig:
+        from endostream.bench.rig import result as found_live
+        from endostream.bench.rig.run import STEADY_S, run_rig
+
+        live = run_rig(how["seconds"] if _given("seconds") else STEADY_S, say)
+        table, lines = found_live.as_json(live), found_live.as_text(live)
+        code = 0 if live.passed else 1
     elif floor:
         from endostream.bench import floor as least
 
@@ -160,6 +174,11 @@ def bench(
     for line in () if as_json else lines:
         click.echo(line)
     return code
+
+
+def _given(option: str) -> bool:
+    """True when the user wrote this option."""
+    return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
 
 
 COMMANDS: tuple[click.Command, ...] = (devices, doctor, bench, phantom)

@@ -16,7 +16,6 @@ from endostream.analysis.analyzer import Analyzer, AnalyzerRules
 from endostream.analysis.findings import Bounds, FindingRules, FindingTracker, ReplayTracker
 from endostream.analysis.networks import Networks
 from endostream.analysis.visibility import BlindLedger, VisibilityRules
-from endostream.capture import open_source
 from endostream.capture.pacing import Pacer
 from endostream.capture.source import Source
 from endostream.config import FindingSettings, Settings
@@ -24,9 +23,11 @@ from endostream.engines import open_networks
 from endostream.errors import InputError
 from endostream.packs import Pack, Thresholds, find_pack, verify_pack
 from endostream.pipeline.keeping import AnnotatedSink, Outputs, SessionSink
-from endostream.pipeline.pipeline import Parts, Pipeline
+from endostream.pipeline.parts import Parts
+from endostream.pipeline.pipeline import Pipeline
 from endostream.pipeline.sampling import Sampler, published_sampler
 from endostream.pipeline.sinks import Background, Sink
+from endostream.pipeline.sourcing import Opened, open_for
 from endostream.types import RunInfo, SourceInfo
 
 Say = Callable[[str], None]
@@ -46,6 +47,22 @@ class Keeping:
     """Write a class map per frame."""
     annotated: bool = False
     """Write `annotated.mp4`."""
+    record: bool = False
+    """Record a live source from its first picture on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """What a run that repeats another one is given, instead of finding it by name."""
+
+    source: Source
+    """The open source; the run closes it."""
+    pack: Pack
+    """The pack with the thresholds that were in force."""
+    phi_mask: str
+    """Name of the tower profile that was applied to its pictures."""
+    facts: Mapping[str, Any]
+    """Added to the settings that sinks are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +90,7 @@ def build(
     keeping: Keeping | None = None,
     say: Say | None = None,
     cancelled: threading.Event | None = None,
+    repeat: Repeat | None = None,
 ) -> Pipeline:
     """A run over `source_spec`, with its networks warm; call it off the main thread of a window.
 
@@ -92,14 +110,29 @@ def build(
         Hears what takes time, one line each.
     cancelled
         Set by another thread to give up waiting for a live source.
+    repeat
+        Source and pack of a run that is repeated, in place of those that `source_spec` and `settings` name.
 
     Raises
     ------
     InputError
         The pack, the source or the settings cannot be used; one line says why.
     """
-    plan = _plan(settings)
-    source = open_source(source_spec, start=settings.start, as_opencv=plan.published, cancelled=cancelled)
+    plan = _plan(settings, repeat)
+    if repeat is not None:
+        opened = Opened(repeat.source, repeat.phi_mask)
+    else:
+        opened = open_for(
+            source_spec,
+            settings,
+            kept=keeping is not None,
+            record=keeping is not None and keeping.record,
+            patient=paced,
+            as_opencv=plan.published,
+            say=say,
+            cancelled=cancelled,
+        )
+    source = opened.source
     networks: Networks | None = None
     try:
         networks = open_networks(
@@ -113,22 +146,24 @@ def build(
             rate=source.info.fps if paced or source.info.live else None,
         )
         networks.warm_up(say)
-        return _assemble(plan, source, networks, paced, list(sinks), keeping)
+        return _assemble(plan, opened, networks, paced, list(sinks), keeping, repeat)
     except BaseException:
         source.close()
+        if opened.recorder is not None:
+            opened.recorder.close()
         if networks is not None:
             networks.close()
         raise
 
 
-def _plan(settings: Settings) -> _Plan:
+def _plan(settings: Settings, repeat: Repeat | None = None) -> _Plan:
     if settings.protocol == "published" and (
         settings.every or settings.start or settings.duration is not None
     ):
         raise InputError(
             "--protocol published fixes its own sampling; leave out --every, --start and --duration"
         )
-    pack = find_pack(settings.pack)
+    pack = find_pack(settings.pack) if repeat is None else repeat.pack
     verify_pack(pack)
     if settings.protocol == "published" and not any(m.published for m in pack.models):
         raise InputError(f"pack {pack.name} has no published protocol; leave out --protocol published")
@@ -204,16 +239,19 @@ def _analyzer_rules(plan: _Plan, info: SourceInfo, drops: bool) -> AnalyzerRules
     )
 
 
-def _run_info(plan: _Plan, source: Source, networks: Networks) -> RunInfo:
+def _run_info(plan: _Plan, opened: Opened, networks: Networks, repeat: Repeat | None) -> RunInfo:
     pack, settings = plan.pack, plan.settings
     labels = networks.classifiers[0].labels if networks.classifiers else ()
     facts = settings.facts()
     facts["finding"] = dataclasses.asdict(plan.bounds)
+    if plan.by_label:
+        facts["finding_labels"] = {k: dataclasses.asdict(v) for k, v in sorted(plan.by_label.items())}
     facts["gate"] = {"rule": pack.gate.rule, "labels": dict(pack.gate.labels)}
     facts["site_overrides"] = pack.site is not None
+    facts.update({} if repeat is None else repeat.facts)
     unreliable = pack.classifiers[0].unreliable if pack.classifiers else ()
     return RunInfo(
-        source=source.info,
+        source=opened.source.info,
         pack={
             "name": pack.name,
             "version": pack.version,
@@ -227,16 +265,23 @@ def _run_info(plan: _Plan, source: Source, networks: Networks) -> RunInfo:
         settings=facts,
         engine=dict(networks.info),
         exam=settings.exam,
+        phi_mask=opened.phi_mask,
     )
 
 
 def _assemble(
-    plan: _Plan, source: Source, networks: Networks, paced: bool, sinks: list[Sink], keeping: Keeping | None
+    plan: _Plan,
+    opened: Opened,
+    networks: Networks,
+    paced: bool,
+    sinks: list[Sink],
+    keeping: Keeping | None,
+    repeat: Repeat | None = None,
 ) -> Pipeline:
-    info = source.info
+    info = opened.source.info
     pacer = Pacer() if paced and not info.live and not info.independent else None
     drops = pacer is not None or info.live
-    run_info = _run_info(plan, source, networks)
+    run_info = _run_info(plan, opened, networks, repeat)
     rules = FindingRules(run_info.labels, plan.bounds, plan.by_label, plan.background, plan.settings.exam)
     tracker: FindingTracker | ReplayTracker | None = None
     if not info.independent and run_info.labels:
@@ -248,7 +293,7 @@ def _assemble(
             sinks.append(Background(AnnotatedSink(keeping.folder / "annotated.mp4", plan.background)))
     return Pipeline(
         Parts(
-            source=source,
+            source=opened.source,
             analyzer=Analyzer(networks, _analyzer_rules(plan, info, drops)),
             tracker=tracker,
             info=run_info,
@@ -259,5 +304,8 @@ def _assemble(
             closing=[networks],
             warnings=tuple(plan.warnings),
             notices=lambda: networks.warnings,
+            recorder=opened.recorder,
+            folder=None if keeping is None else keeping.folder,
+            record=keeping is not None and keeping.record,
         )
     )

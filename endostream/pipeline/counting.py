@@ -77,6 +77,8 @@ class Counter:
         self._in, self._out = Rate(), Rate()
         self._stages: dict[str, Spread] = {}
         self._ages = Spread()
+        self._display = Rate()
+        self._shown, self._overlay = Spread(), Spread()
         self._duration = 0.0
 
     def captured(self, decode_s: float) -> None:
@@ -85,6 +87,27 @@ class Counter:
             self._captured += 1
             self._in.tick(time.monotonic())
             self._stage("decode", decode_s)
+
+    def missed(self, count: int) -> None:
+        """Frames came that nobody took in time."""
+        if count:
+            with self._lock:
+                self._captured += count
+                self._dropped["late"] = self._dropped.get("late", 0) + count
+
+    def shown(self, age_s: float, overlay_age_s: float | None) -> None:
+        """A frame was shown `age_s` seconds after its capture, with an overlay that old or none."""
+        with self._lock:
+            self._display.tick(time.monotonic())
+            self._shown.add(age_s)
+            if overlay_age_s is not None:
+                self._overlay.add(overlay_age_s)
+
+    def display(self) -> tuple[float, dict[str, float], dict[str, float]]:
+        """Frames shown a second, and percentiles of the age of frames and overlays when shown."""
+        with self._lock:
+            rate = self._display.value(time.monotonic())
+            return rate, self._shown.percentiles(), self._overlay.percentiles()
 
     def skipped(self) -> None:
         """A frame was left out on purpose."""

@@ -33,10 +33,15 @@ from endostream.types import (
     ImageArray,
     Review,
     RunInfo,
+    SignalChange,
     Status,
 )
 
 STILL_QUALITY = 95
+NOTICE = "Research use only, not for diagnosis"
+"""Said in every still, beside the name of the patient text mask."""
+_IMAGE_DESCRIPTION = 0x010E
+"""EXIF's tag for a line about the picture."""
 _MASK_PNG = [
     cv2.IMWRITE_PNG_COMPRESSION,
     1,
@@ -99,10 +104,12 @@ class SessionSink(QuietSink):
         self._minimum_blind = 0.0
         self._epochs = 0
         self._published: list[dict[str, object]] = []
+        self._phi_mask = "none"
 
     def opened(self, info: RunInfo) -> None:
         """Create the folder; raises `InputError` when it cannot be used."""
         self._writer = SessionWriter.create(self.folder, info, overwrite=self._overwrite)
+        self._phi_mask = info.phi_mask
         visibility = info.settings.get("visibility", {})
         self._minimum_blind = float(visibility.get("minimum_s", 0.0))
         for wanted, name in ((self._outputs.masks, "masks"), (self._outputs.heatmaps, "heatmaps")):
@@ -153,6 +160,12 @@ class SessionSink(QuietSink):
         """Write the stretch into the ledger."""
         self._session.add_blind(span)
 
+    def signalled(self, change: SignalChange) -> None:
+        """Write that the picture was lost, froze or came back, and everything before it: silence may follow."""
+        told = {"state": change.state, "time_s": change.time, "wall": change.wall, "detail": change.detail}
+        self._session.event("signal", told)
+        self._session.commit()
+
     def stated(self, status: Status) -> None:
         """Write how the run is doing."""
         self._session.set_status(status)
@@ -177,7 +190,7 @@ class SessionSink(QuietSink):
                 self._writer.replace_blind(self._spans())
         finally:
             self._writer.finish(status)
-        write_timings_json(status, self.folder / "timings.json")
+        write_timings_json(status, self.folder / "timings.json", self._phi_mask)
         write_documents(self.folder)
         if self._outputs.published:
             write_json(self.folder / "published.json", self._published)
@@ -203,8 +216,8 @@ class SessionSink(QuietSink):
     def _save(self, path: str, frame: Frame, analysis: Analysis | None) -> None:
         _folder(self.folder / "stills")
         shown = None if analysis is None else drawable(analysis, self._outputs.background)
-        _write_jpeg(self.folder / f"{path}.jpg", render(frame, shown))
-        _write_jpeg(self.folder / f"{path}_plain.jpg", frame.image)
+        _write_jpeg(self.folder / f"{path}.jpg", render(frame, shown), self._phi_mask)
+        _write_jpeg(self.folder / f"{path}_plain.jpg", frame.image, self._phi_mask)
 
 
 def write_documents(folder: Path) -> None:
@@ -269,9 +282,10 @@ def _write_picture(path: Path, image: ImageArray) -> None:
     _write(path, data.tobytes())
 
 
-def _write_jpeg(path: Path, image: ImageArray) -> None:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=STILL_QUALITY, subsampling=0)
+def _write_jpeg(path: Path, image: ImageArray, phi_mask: str) -> None:
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[_IMAGE_DESCRIPTION] = f"{NOTICE}. Patient text mask: {phi_mask}."
+    Image.fromarray(image).save(stream, "JPEG", quality=STILL_QUALITY, subsampling=0, exif=exif)
     _write(path, stream.getvalue())
 
 

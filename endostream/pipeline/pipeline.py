@@ -8,65 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable
 
 from endostream import tracing
-from endostream.analysis.analyzer import Analyzer
-from endostream.analysis.findings import FindingTracker, ReplayTracker
-from endostream.analysis.visibility import BlindLedger
-from endostream.capture.pacing import Pacer
-from endostream.capture.source import Source
-from endostream.errors import EndostreamError
-from endostream.pipeline.channel import Channel, Latest
+from endostream.analysis.findings import ReplayTracker
+from endostream.errors import InputError
+from endostream.pipeline.audience import Audience, one_line
+from endostream.pipeline.channel import Latest
 from endostream.pipeline.counting import Counter
-from endostream.pipeline.sampling import Sampler
-from endostream.pipeline.sinks import Background, Sink
-from endostream.types import Analysis, BlindSpan, Finish, Frame, Review, RunInfo, State, Status
+from endostream.pipeline.intake import Intake
+from endostream.pipeline.parts import Parts
+from endostream.pipeline.sinks import Sink
+from endostream.types import Analysis, BlindSpan, Finish, Frame, Review, State, Status
 
-FILE_AHEAD = 4
 STATUS_S = 0.5
-
-
-class Closable(Protocol):
-    """Something the run gives back at its end."""
-
-    def close(self) -> None:
-        """Give it back."""
-
-
-@dataclass(slots=True)
-class Parts:
-    """What a run is made of; the run owns all of it once it has started."""
-
-    source: Source
-    """Frames."""
-    analyzer: Analyzer
-    """Frame to analysis."""
-    tracker: FindingTracker | ReplayTracker | None
-    """Analyses to findings; None for independent pictures."""
-    info: RunInfo
-    """What sinks are told."""
-    sampler: Sampler = field(default_factory=Sampler)
-    """Which frames are analysed."""
-    blind: BlindLedger | None = None
-    """The ledger of blind time; None for independent pictures."""
-    sinks: Sequence[Sink] = ()
-    """Listeners."""
-    pacer: Pacer | None = None
-    """Plays a recorded source at its own pace; None reads as fast as it is analysed."""
-    closing: Sequence[Closable] = ()
-    """Given back after the run, in order."""
-    warnings: tuple[str, ...] = ()
-    """What could not be done so far."""
-    notices: Callable[[], tuple[str, ...]] = tuple
-    """What cannot be done as asked for since the run began."""
-
-    @property
-    def drops(self) -> bool:
-        """True when pictures may be dropped: live, or shown at their own pace."""
-        return self.pacer is not None or self.info.source.live
 
 
 class Pipeline:
@@ -79,17 +34,14 @@ class Pipeline:
         self.latest_analysis: Latest[Analysis] = Latest()
         """The newest analysis; None after a seek."""
         self._parts = parts
-        self._sinks = list(parts.sinks)
-        self._failed_sinks: dict[str, str] = {}
-        capacity = 1 if parts.drops else FILE_AHEAD
-        self._channel: Channel[Frame] = Channel(capacity, drop_oldest=parts.drops)
+        self._audience = Audience(parts.sinks, lenient=parts.drops)
         self._count = Counter()
+        self._intake = Intake(parts, self._count, self.latest_frame, lambda: self.latest_analysis.set(None))
+        self._channel, self._signals = self._intake.channel, self._intake.signals
         self._lock = threading.Lock()
         self._state: State = "idle"
         self._finish: Finish | None = None
         self._error: BaseException | None = None
-        self._stopped = False
-        self._seek_to: float | None = None
         self._epoch = 0
         self._last_time: float | None = None
         self._map_looked_at = True
@@ -105,25 +57,21 @@ class Pipeline:
     def start(self) -> None:
         """Open the sinks and start both threads; raises what a sink raises when it cannot open."""
         self._state = "starting"
-        opened: list[Sink] = []
         try:
-            for sink in self._sinks:
-                opened.append(sink)
-                sink.opened(self.info)
+            self._audience.open(self.info)
+            if self._parts.record:
+                self.record(True)
         except BaseException as error:
             self._keep(error)
-            self._sinks = opened
             self._end()
             raise
+        self._parts.source.watch(self._signals.heard)
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """Finish early: no more frames are taken, what is on its way is analysed, everything is closed."""
-        self._stopped = True
-        if self._parts.pacer is not None:
-            self._parts.pacer.close()
-        self._parts.source.cancel()
+        self._intake.stop()
 
     def join(self, timeout: float | None = None) -> Status:
         """Wait for the end; the final status, or the status after `timeout` seconds.
@@ -171,11 +119,7 @@ class Pipeline:
 
     def seek(self, seconds: float) -> None:
         """Go to a stream time in seconds; what is on its way is dropped."""
-        if self._parts.pacer is None or not self.info.source.seekable:
-            return
-        with self._lock:
-            self._seek_to = seconds
-            self._parts.pacer.interrupt()
+        self._intake.seek(seconds)
 
     def show_heatmap(self, on: bool) -> None:
         """Say whether anybody looks at the heat map; a paced run has it then and while a finding is open."""
@@ -192,18 +136,36 @@ class Pipeline:
         ):
             near = analysis.frame.epoch == frame.epoch and abs(analysis.frame.time - frame.time) < 0.5
             frame, analysis = (analysis.frame, analysis) if near else (frame, None)
-        for sink in self._keepers():
+        keepers = self._audience.keepers
+        for sink in keepers:
             sink.still_taken(frame, analysis)
-        return bool(self._keepers())
+        return bool(keepers)
 
     def review(self, finding: int, review: Review, note: str = "", *, landmark: bool = False) -> bool:
         """Write down what a person says of a finding or landmark; False when nobody keeps it."""
-        for sink in self._keepers():
+        keepers = self._audience.keepers
+        for sink in keepers:
             sink.reviewed(finding, review, note, landmark)
-        return bool(self._keepers())
+        return bool(keepers)
 
-    def _keepers(self) -> list[Background]:
-        return [s for s in self._sinks if isinstance(s, Background) and s.name not in self._failed_sinks]
+    def record(self, on: bool) -> None:
+        """Start or end the recording of a live source, which begins some seconds before this call.
+
+        Raises `InputError` in one line when it cannot be recorded.
+        """
+        recorder, folder = self._parts.recorder, self._parts.folder
+        if recorder is None or folder is None:
+            raise InputError("only a live source with a session can be recorded; a file is its own recording")
+        if on:
+            recorder.start(folder)
+        else:
+            recorder.stop()
+
+    def shown(self, frame: Frame, analysis: Analysis | None) -> None:
+        """A window has just shown this frame, with the overlay of `analysis` where it drew one."""
+        now = time.monotonic()
+        drawn = None if analysis is None else now - analysis.frame.captured
+        self._count.shown(now - frame.captured, drawn)
 
     def status(self) -> Status:
         """How the run is doing; may be asked from any thread."""
@@ -212,6 +174,10 @@ class Pipeline:
         state: State = self._state
         if state == "running" and not source.signal:
             state = "no-signal"
+        elif state == "running" and self._signals.frozen:
+            state = "frozen"
+        recorder = self._parts.recorder
+        shown_fps, shown, overlay = self._count.display()
         return Status(
             state=state,
             finish=self._finish,
@@ -222,54 +188,28 @@ class Pipeline:
             fps=analysed,
             stages=self._count.stages(),
             frame_age_ms=self._count.ages(),
-            warnings=(*self._parts.warnings, *source.warnings, *self._parts.notices()),
-            sinks=dict(self._failed_sinks),
+            warnings=(
+                *self._parts.warnings,
+                *source.warnings,
+                *self._parts.notices(),
+                *(() if recorder is None else recorder.said),
+            ),
+            sinks=dict(self._audience.failed),
+            signal=source.detail,
+            recording=None if recorder is None else recorder.state,
+            display_fps=shown_fps,
+            shown_age_ms=shown,
+            overlay_age_ms=overlay,
         )
 
     # -- capture thread
 
     def _capture(self) -> None:
+        self._state = "running"
         try:
-            self._state = "running"
-            while (read := self._next_frame()) is not None:
-                frame, took = read
-                choice = self._parts.sampler.choose(frame)
-                if choice == "stop":
-                    break
-                self._count.captured(took)
-                self.latest_frame.set(frame)
-                if choice == "skip":
-                    self._count.skipped()
-                    continue
-                given_up = self._channel.put(frame)
-                tracing.count("channel", waiting=len(self._channel), dropped=len(given_up))
-                self._count.dropped("busy" if self._error is None else "failed", len(given_up))
+            self._intake.run()
         except BaseException as error:
             self._keep(error)
-        finally:
-            self._channel.close()
-
-    def _next_frame(self) -> tuple[Frame, float] | None:
-        parts = self._parts
-        while True:
-            with self._lock:
-                turn = 0 if parts.pacer is None else parts.pacer.turn
-                target, self._seek_to = self._seek_to, None
-            if target is not None:
-                parts.source.seek(target)
-                self._count.dropped("epoch", len(self._channel.clear()))
-            began = time.monotonic()
-            frame = parts.source.read()
-            if frame is None or self._stopped:
-                return None
-            took = time.monotonic() - began
-            if parts.pacer is not None:
-                if not parts.pacer.wait(frame, turn):
-                    if parts.pacer.closed:
-                        return None
-                    continue
-                frame = replace(frame, captured=time.monotonic(), wall=time.time())
-            return frame, took
 
     # -- inference thread
 
@@ -278,12 +218,10 @@ class Pipeline:
             self._work()
         except BaseException as error:
             self._keep(error)
-            self._parts.source.cancel()
-            if self._parts.pacer is not None:
-                self._parts.pacer.close()
+            self._intake.cut_off()
             self._channel.close()
             self._threads[0].join()
-            self._channel.clear()
+            self._intake.gone("failed", self._channel.clear())
         self._threads[0].join()
         self._end()
 
@@ -299,6 +237,8 @@ class Pipeline:
                 frame = self._channel.get(self._has_news, analyzer.not_before)
             else:
                 self._channel.wait(self._has_news)
+            if self._signals.news:
+                self._hear()
             if analyzer.mask_ready:
                 analyzer.attend(self.latest_frame.get())
             if frame is not None:
@@ -310,18 +250,34 @@ class Pipeline:
                 return
 
     def _has_news(self) -> bool:
-        return self._parts.analyzer.ready or self._parts.analyzer.mask_ready
+        analyzer = self._parts.analyzer
+        return self._signals.news or analyzer.ready or analyzer.mask_ready
+
+    def _hear(self) -> None:
+        """Pass on what became of the live picture; what was seen of it before is over."""
+        for change in self._signals.take():
+            self._tell(lambda sink, change=change: sink.signalled(change))  # type: ignore[misc]
+            if self._parts.recorder is not None:
+                self._parts.recorder.signalled(change)
+            if change.state == "lost":
+                self.latest_analysis.set(None)
+            if self._parts.blind is not None:
+                self._blind(self._parts.blind.update(change.time, self._signals.dark_since))
+        self._announce()
 
     def _publish(self, analysis: Analysis) -> None:
         parts, frame = self._parts, analysis.frame
         if frame.epoch != self._epoch:
-            self._enter(frame.epoch)
+            self._enter(frame)
         newest = self.latest_frame.get()
-        if newest is not None and newest.epoch != frame.epoch:
-            self._count.dropped("epoch")
+        if parts.drops and newest is not None and newest.epoch != frame.epoch:
+            self._intake.dropped("epoch", [frame])
             return
         start = time.perf_counter()
-        self.latest_analysis.set(analysis)
+        if not self._signals.lost:
+            self.latest_analysis.set(analysis)
+        if parts.recorder is not None:
+            parts.recorder.fate(frame, "analysed", analysis)
         self._count.analysed(frame.time, time.monotonic() - frame.captured, analysis.took)
         self._tell(lambda sink: sink.analysed(analysis))
         tracing.add("publish", start, time.perf_counter(), frame=frame.index)
@@ -333,28 +289,23 @@ class Pipeline:
         parts.analyzer.map_wanted = self._map_looked_at or bool(parts.tracker and parts.tracker.open)
         self._last_time = frame.time
         if parts.blind is not None:
-            self._blind(parts.blind.update(frame.time, analysis.reason))
+            reason = self._signals.dark_since if self._signals.frozen else analysis.reason
+            self._blind(parts.blind.update(frame.time, reason))
 
-    def _enter(self, epoch: int) -> None:
-        self._epoch, self._last_time = epoch, None
+    def _enter(self, frame: Frame) -> None:
+        self._epoch, self._last_time = frame.epoch, None
         self.latest_analysis.set(None)
         if self._parts.blind is not None:
-            self._blind(self._parts.blind.finish())
+            # Without a signal nothing was seen up to this frame; after a seek nothing is known of the gap.
+            dark = self._signals.dark_since is not None
+            self._blind(self._parts.blind.finish(frame.time if dark else None))
 
     def _blind(self, spans: list[BlindSpan]) -> None:
         for span in spans:
             self._tell(lambda sink, span=span: sink.blind(span))  # type: ignore[misc]
 
     def _tell(self, call: Callable[[Sink], None]) -> None:
-        for sink in self._sinks:
-            if sink.name in self._failed_sinks:
-                continue
-            try:
-                call(sink)
-            except Exception as error:
-                self._failed_sinks[sink.name] = one_line(error)
-                if not self._parts.drops:
-                    raise
+        self._audience.tell(call)
 
     # -- the end
 
@@ -367,9 +318,10 @@ class Pipeline:
         if self._error is not None:
             self._finish = "failed"
         else:
-            self._finish = "stopped" if self._stopped else "completed"
-        for sink in self._sinks:
-            self._guard(lambda sink=sink: sink.closed(self.status()), sink.name)  # type: ignore[misc]
+            self._finish = "stopped" if self._intake.stopped else "completed"
+        if self._parts.recorder is not None:
+            self._guard(self._parts.recorder.close)
+        self._audience.close(self.status, self._keep)
         if self._error is not None:
             self._finish = "failed"
         self._guard(self._parts.source.close)
@@ -385,20 +337,17 @@ class Pipeline:
             for event in parts.tracker.finish():
                 self._tell(lambda sink, event=event: sink.found(event))  # type: ignore[misc]
 
-    def _guard(self, call: Callable[[], None], sink: str | None = None) -> None:
+    def _guard(self, call: Callable[[], None]) -> None:
         try:
             call()
         except Exception as error:
-            if sink is not None:
-                self._failed_sinks.setdefault(sink, one_line(error))
-                if self._parts.drops:
-                    return
             self._keep(error)
 
     def _keep(self, error: BaseException) -> None:
         with self._lock:
             if self._error is None:
                 self._error = error
+            self._intake.failing = True
 
     def _announce(self) -> None:
         state, now = self._state, time.monotonic()
@@ -406,10 +355,3 @@ class Pipeline:
             self._told_state, self._told_at = state, now
             status = self.status()
             self._tell(lambda sink: sink.stated(status))
-
-
-def one_line(error: BaseException) -> str:
-    """An error as a user reads it: its own line when it is ours, else its kind and message."""
-    if isinstance(error, EndostreamError):
-        return str(error)
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -34,9 +34,13 @@ OWNED_FILES = (
     "published.json",
     "annotated.mp4",
     "recording.mkv",
+    "recording.jsonl",
     PROSE,
 )
 """Files that a session writes beside its folders of pictures."""
+
+OWNED_PARTS = re.compile(r"recording-\d{3,}\.mkv")
+"""Names of a recording's further files."""
 
 OWNED_IN_FOLDERS = {
     "stills": re.compile(r".+\.(png|jpe?g)", re.IGNORECASE),
@@ -48,6 +52,20 @@ OWNED_IN_FOLDERS = {
 _MARKS = (DATABASE, "frames.jsonl", "findings.json")
 
 
+def part_name(number: int) -> str:
+    """The name of the file `number` (from 1) of a recording."""
+    return "recording.mkv" if number == 1 else f"recording-{number:03d}.mkv"
+
+
+def free_part(folder: Path) -> int:
+    """The number of the next file of a recording: after all that are there, so that none is written twice."""
+    taken = [1] if (folder / part_name(1)).exists() else []
+    for file in folder.iterdir():
+        if OWNED_PARTS.fullmatch(file.name):
+            taken.append(int(file.stem.rpartition("-")[2]))
+    return max(taken, default=0) + 1
+
+
 def holds_session(folder: Path) -> bool:
     """True when `folder` holds what a session leaves behind."""
     return any((folder / name).exists() for name in _MARKS)
@@ -57,6 +75,9 @@ def remove_session(folder: Path) -> None:
     """Delete the files that a session owns in `folder`; anything else stays where it is."""
     for name in OWNED_FILES:
         (folder / name).unlink(missing_ok=True)
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if OWNED_PARTS.fullmatch(file.name) and (file.is_symlink() or file.is_file()):
+            file.unlink()
     for name, pattern in OWNED_IN_FOLDERS.items():
         inner = folder / name
         if inner.is_symlink():

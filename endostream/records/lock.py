@@ -13,12 +13,14 @@ from pathlib import Path
 from endostream.errors import InputError
 
 LOCK = "session.lock"
+LOCKED_BYTE = 1 << 20
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(handle: int) -> bool:
-        os.lseek(handle, 1 << 20, os.SEEK_SET)
+    def try_lock(handle: int, at: int = LOCKED_BYTE) -> bool:
+        """True when the open file is ours alone now; `at` is the byte that is locked."""
+        os.lseek(handle, at, os.SEEK_SET)
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -27,7 +29,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(handle: int) -> bool:
+    def try_lock(handle: int, at: int = LOCKED_BYTE) -> bool:
+        """True when the open file is ours alone now; here the whole file is locked, `at` says nothing."""
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,7 +54,7 @@ class FolderLock:
     def _take(self) -> int:
         while True:
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            if not _try_lock(handle):
+            if not try_lock(handle):
                 os.lseek(handle, 0, os.SEEK_SET)
                 owner = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
                 os.close(handle)
@@ -86,6 +89,6 @@ def is_being_written(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _try_lock(handle)
+        return not try_lock(handle)
     finally:
         os.close(handle)

@@ -70,14 +70,20 @@ def write_findings_json(session: Session, path: Path) -> Path:
     return write_json(path, findings_document(session))
 
 
-def write_timings_json(status: Status, path: Path) -> Path:
+def write_timings_json(status: Status, path: Path, phi_mask: str = "none") -> Path:
     """Write how fast the run went: percentiles per stage, rates, and drops by cause."""
     table = {
         "schema": SCHEMA,
+        "research_use_only": True,
+        "phi_mask": phi_mask,
         "fps": status.fps,
         "input_fps": status.input_fps,
         "stages": plain(status.stages),
+        "display_fps": status.display_fps,
         "frame_age_ms": plain(status.frame_age_ms),
+        "shown_age_ms": plain(status.shown_age_ms),
+        "overlay_age_ms": plain(status.overlay_age_ms),
+        "recording": plain(status.recording),
         "frames": _frames(status.counts),
         "dropped_by_cause": plain(status.counts.dropped),
         "sinks_failed": plain(status.sinks),
