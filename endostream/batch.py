@@ -74,7 +74,10 @@ def analyse(
     EndostreamError
         The first error of the run; the session is finished all the same.
     """
-    pipeline = build(source, settings, paced=False, keeping=keeping, say=say)
+    given_up = threading.Event()
+    if stops is not None:
+        stops(given_up.set)
+    pipeline = build(source, settings, paced=False, keeping=keeping, say=say, cancelled=given_up)
     if stops is not None:
         stops(pipeline.stop)
     pipeline.start()

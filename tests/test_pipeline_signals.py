@@ -7,17 +7,20 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from endostream.analysis.visibility import BlindLedger
 from endostream.errors import InputError
+from endostream.pipeline.keeping import SessionSink
 from endostream.pipeline.parts import Parts
 from endostream.pipeline.pipeline import Pipeline
 from endostream.pipeline.sampling import Sampler
 from endostream.pipeline.signals import FROZEN_S, Freeze
-from endostream.pipeline.sinks import QuietSink
+from endostream.pipeline.sinks import Background, QuietSink
+from endostream.records.session import Session
 from endostream.types import (
     Analysis,
     BlindSpan,
@@ -319,3 +322,37 @@ def test_what_a_window_shows_is_measured() -> None:
     status = live.end()
     assert status.shown_age_ms["p50_ms"] > 0 and status.overlay_age_ms["p50_ms"] > 0
     assert status.display_fps > 0
+
+
+class Kept(SessionSink):
+    """A session sink that says when it has written a change down."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.written = threading.Semaphore(0)
+
+    def signalled(self, change: SignalChange) -> None:
+        super().signalled(change)
+        self.written.release()
+
+
+def test_the_ledger_of_a_session_keeps_the_loss(tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    ear, kept = Ear(), Kept(folder)
+    live = Live(sinks=[ear, Background(kept)])
+    for at in (0.0, 0.5):
+        live.source.push(frame(at, round(10 + 20 * at)))
+        ear.wait(at)
+    live.source.say("lost", 0.5)
+    assert kept.written.acquire(timeout=PATIENCE_S)
+    # What was seen before the silence is on the disk while it lasts.
+    assert Session.open(folder).analysed == 2
+    assert [e.kind for e in Session.open(folder).events()][-1] == "signal"
+    live.source.say("good", 3.0)
+    for at in (3.0, 3.1):
+        live.source.push(frame(at, round(20 * at), epoch=1))
+        ear.wait(at)
+    live.end()
+    session = Session.open(folder)
+    assert session.blind == (BlindSpan(0.5, 3.0, "no-signal"),)
+    assert "no-signal" in (folder / "findings.json").read_text()

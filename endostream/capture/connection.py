@@ -6,6 +6,7 @@ what it finds it tells its listener, who may have stopped listening long ago.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -174,6 +175,11 @@ class Connection:
         """True while the thread runs, be it stuck in a library."""
         return self._thread.is_alive()
 
+    @property
+    def warning(self) -> str:
+        """What cannot be done with its pictures, in one line; else empty."""
+        return self._deinterlacer.warning
+
     def give_up(self) -> None:
         """Let it end as soon as its library lets go; returns at once."""
         self._given_up.set()
@@ -188,7 +194,7 @@ class Connection:
         try:
             self._read()
         except av.FFmpegError as error:
-            self.reason = error.strerror or type(error).__name__
+            self.reason = _spoken(error)
         except SourceError as error:
             self.reason, self.wrong = str(error), error if self._proven(error) else None
         except Exception as error:  # a device driver or filter that fails must not end the run
@@ -373,3 +379,12 @@ class Connection:
         self.pictures += 1
         picture = Picture(image, seconds, frame.pts, time_base, captured, wall, self._epoch)
         return not self._given_up.is_set() and self._listener.pictured(self, picture)
+
+
+def _spoken(error: av.FFmpegError) -> str:
+    """Why a connection broke, for people: silence has many names in libav."""
+    if isinstance(error, av.ExitError) or error.errno in (errno.EIO, errno.ETIMEDOUT, errno.EAGAIN):
+        return "nothing arrives"
+    if isinstance(error, av.EOFError):
+        return "the sender ended the stream"
+    return (error.strerror or type(error).__name__).lower()

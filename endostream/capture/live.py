@@ -123,6 +123,8 @@ class LiveSource(SourceBase):
                 raise self._error
             if not self._waiting or self._described is None:
                 why = f" ({self._reason})" if self._reason else ""
+                if cancelled is not None and cancelled.is_set():
+                    raise SourceError(f"{self._address.name} gave no picture before it was given up{why}")
                 within = "" if timeout is None else f" within {timeout:g} s"
                 raise SourceError(
                     f"{self._address.name} gave no picture{within}{why}; "
@@ -159,6 +161,14 @@ class LiveSource(SourceBase):
     def overrun(self) -> int:
         """Pictures given up because nobody took them in time, since the first `read`."""
         return self._overrun
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be done, one line each."""
+        connection = self._connection
+        warning = connection.warning if connection is not None else ""
+        damaged = f"{self._skipped} damaged packets were skipped" if self._skipped else ""
+        return tuple(line for line in (*self._said, warning, damaged) if line)
 
     @property
     def reconnecting(self) -> int:

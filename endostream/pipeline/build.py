@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from endostream.analysis.analyzer import Analyzer, AnalyzerRules
+from endostream.analysis.analyzer import Analyzer, AnalyzerRules, Resume
 from endostream.analysis.findings import Bounds, FindingRules, FindingTracker, ReplayTracker
 from endostream.analysis.networks import Networks
 from endostream.analysis.visibility import BlindLedger, VisibilityRules
@@ -63,6 +63,8 @@ class Repeat:
     """Name of the tower profile that was applied to its pictures."""
     facts: Mapping[str, Any]
     """Added to the settings that sinks are told."""
+    resume: Resume = lambda frame: None
+    """Where smoothing goes on from, before frames that follow a part which is not repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,10 +293,11 @@ def _assemble(
         sinks.append(Background(SessionSink(keeping.folder, keeping.overwrite, outputs)))
         if keeping.annotated:
             sinks.append(Background(AnnotatedSink(keeping.folder / "annotated.mp4", plan.background)))
+    resume = () if repeat is None else (repeat.resume,)
     return Pipeline(
         Parts(
             source=opened.source,
-            analyzer=Analyzer(networks, _analyzer_rules(plan, info, drops)),
+            analyzer=Analyzer(networks, _analyzer_rules(plan, info, drops), *resume),
             tracker=tracker,
             info=run_info,
             sampler=_sampler(plan.settings, info),

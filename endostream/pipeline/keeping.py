@@ -103,6 +103,7 @@ class SessionSink(QuietSink):
         self._reasons: dict[float, str | None] = {}
         self._minimum_blind = 0.0
         self._epochs = 0
+        self._seekable = False
         self._published: list[dict[str, object]] = []
         self._phi_mask = "none"
 
@@ -110,6 +111,8 @@ class SessionSink(QuietSink):
         """Create the folder; raises `InputError` when it cannot be used."""
         self._writer = SessionWriter.create(self.folder, info, overwrite=self._overwrite)
         self._phi_mask = info.phi_mask
+        # In a live run a new epoch follows a loss, whose time the ledger knows; nothing is seen twice.
+        self._seekable = info.source.seekable
         visibility = info.settings.get("visibility", {})
         self._minimum_blind = float(visibility.get("minimum_s", 0.0))
         for wanted, name in ((self._outputs.masks, "masks"), (self._outputs.heatmaps, "heatmaps")):
@@ -161,7 +164,7 @@ class SessionSink(QuietSink):
         self._session.add_blind(span)
 
     def signalled(self, change: SignalChange) -> None:
-        """Write that the picture was lost, froze or came back, and everything before it: silence may follow."""
+        """Write that the picture was lost, froze or came back, and all before it: silence may follow."""
         told = {"state": change.state, "time_s": change.time, "wall": change.wall, "detail": change.detail}
         self._session.event("signal", told)
         self._session.commit()
@@ -186,7 +189,7 @@ class SessionSink(QuietSink):
         if self._writer is None:
             return
         try:
-            if self._epochs:
+            if self._epochs and self._seekable:
                 self._writer.replace_blind(self._spans())
         finally:
             self._writer.finish(status)
