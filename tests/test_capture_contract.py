@@ -336,7 +336,8 @@ def test_a_lost_stream_comes_back_in_a_new_epoch(specs: Callable[[str], str]) ->
     told: list[SignalChange] = []
     lost = threading.Event()
     with sender(specs("mpegts"), "tcp", port, "-re"), open_source(url) as source:
-        source.watch(lambda change: (told.append(change), lost.set() if change.state == "lost" else None))
+        back = threading.Semaphore(0)
+        source.watch(lambda c: (told.append(c), lost.set() if c.state == "lost" else back.release()))
         before = source.read()
         assert lost.wait(10) and not source.signal
         with sender(specs("mpegts"), "tcp", port, "-re"):
@@ -345,6 +346,7 @@ def test_a_lost_stream_comes_back_in_a_new_epoch(specs: Callable[[str], str]) ->
                 after = source.read()
         assert before is not None and after is not None and after.epoch == before.epoch + 1
         assert after.time > before.time and number_in(after.image) <= 1
+        assert all(back.acquire(timeout=10) for _ in range(2))
         assert [c.state for c in told[:3]] == ["good", "lost", "good"]
         height, width = after.image.shape[:2]
         assert told[0].detail == told[2].detail == source.detail == f"{width}x{height}, 25 fps, h264"

@@ -101,6 +101,7 @@ def test_a_cut_is_said_within_a_second_and_the_picture_comes_back(kind: Any, rea
         assert took <= 2.0
         assert after.epoch > before.epoch or kind is UdpSender
         assert after.time > before.time and after.index == before.index + 1
+        reader.wait(lambda: len(reader.told) >= 3)
         states = [c.state for _, c in reader.told]
         assert states == ["good", "lost", "good"] and reader.source.detail == "320x180, 30 fps, h264"
 

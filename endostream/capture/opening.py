@@ -113,7 +113,11 @@ def _recorded(spec: str) -> Path | None:
     """The file or folder that `spec` names; None when it names something else."""
     if not spec.strip():
         raise SourceError("no source given; name a file, a folder of pictures, a device or a URL")
-    if "://" in spec or _scheme(spec) in (*SCHEMES, "srt", "phantom") or spec.startswith(("/dev/video", "/dev/v4l/")):
+    if (
+        "://" in spec
+        or _scheme(spec) in (*SCHEMES, "srt", "phantom")
+        or spec.startswith(("/dev/video", "/dev/v4l/"))
+    ):
         return None
     path = Path(spec).expanduser()
     return None if not _exists(path) and looks_like_device(spec) else path

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.filter import Graph
 from av.video.reformatter import ColorRange, Colorspace
 
@@ -77,7 +78,8 @@ def encode_clip(
     Parameters
     ----------
     pictures
-        uint8[H, W, 3], RGB, all of one even size; for `interlaced` woven from two fields, the upper first.
+        uint8[H, W, 3], RGB, all of one even size; for `interlaced` woven from two fields, the upper first,
+        and with a number of rows that can be divided by four.
     rate
         Pictures a second.
     interlaced
@@ -144,13 +146,7 @@ class _Coder:
         ]
 
     def _frame(self, image: ImageArray) -> av.VideoFrame:
-        rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
-        frame = rgb.reformat(
-            format="yuv420p",
-            dst_colorspace=self._matrix,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-        )
+        frame = self._coded(image) if self._fields is None else self._woven(image)
         frame.pts, frame.time_base = self._count, self._context.time_base
         if self._fields is None:
             return frame
@@ -158,6 +154,24 @@ class _Coder:
         marked = self._fields.pull()
         assert isinstance(marked, av.VideoFrame)
         return marked
+
+    def _coded(self, image: ImageArray) -> av.VideoFrame:
+        return av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+            format="yuv420p",
+            dst_colorspace=self._matrix,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+        )
+
+    def _woven(self, image: ImageArray) -> av.VideoFrame:
+        """Both fields converted apart, as cameras do: a line of colour belongs to lines of one field only."""
+        fields = [self._coded(np.ascontiguousarray(image[i::2])).to_ndarray() for i in (0, 1)]
+        rows, width = image.shape[0] // 2, image.shape[1]
+        planes = [np.stack([field[:rows] for field in fields], axis=1).reshape(-1, width)]
+        for begin, end in ((rows, rows + rows // 4), (rows + rows // 4, rows + rows // 2)):
+            colours = [field[begin:end].reshape(rows // 2, width // 2) for field in fields]
+            planes.append(np.stack(colours, axis=1).reshape(-1, width))
+        return av.VideoFrame.from_ndarray(np.concatenate(planes), format="yuv420p")
 
 
 def _upper_first(width: int, height: int, time_base: Fraction) -> Graph:
