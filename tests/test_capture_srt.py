@@ -20,7 +20,8 @@ import pytest
 from test_capture_media import picture
 
 from endostream.capture import srt
-from endostream.capture.srt import MOST_BYTES, SrtPipe, open_srt, parse_srt
+from endostream.capture.srt import open_srt, parse_srt
+from endostream.capture.srt_pipe import CHUNK, FAREWELL_S, MOST_BYTES, SrtPipe
 from endostream.errors import SourceError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a script in a program's place")
@@ -52,18 +53,19 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bytes) -> Fake
     """Puts a script in ffmpeg's place: `act` is its Python, with STREAM, out (stdout) and err (stderr)."""
     (tmp_path / "stream.ts").write_bytes(stream)
 
-    def install(act: str, protocols: str = PROTOCOLS) -> Path:
+    def install(act: str, protocols: str = PROTOCOLS, version: int = 59) -> Path:
         script = tmp_path / "ffmpeg"
         script.write_text(
             f"#!{sys.executable} -S\n"
             "import os, signal, sys, time\n"
-            f"if '-protocols' in sys.argv: print({protocols!r}); sys.exit()\n"
+            f"banner = '  libavformat    {version}. 27.100 / {version}. 27.100\\n'\n"
+            f"if '-protocols' in sys.argv: print({protocols!r}); sys.stderr.write(banner); sys.exit()\n"
             f"STREAM = open({str(tmp_path / 'stream.ts')!r}, 'rb').read()\n"
             f"FOLDER = {str(tmp_path)!r}\n"
             "out, err = sys.stdout.buffer, sys.stderr.buffer\n" + act
         )
         script.chmod(0o755)
-        srt._speaks_srt.cache_clear()
+        srt._examined.cache_clear()
         monkeypatch.setenv(srt.VARIABLE, str(script))
         return script
 
@@ -84,7 +86,7 @@ def opened(timeout: float = PATIENCE_S, url: str = URL) -> Iterator[SrtPipe]:
         start = time.monotonic()
         pipe.close()
         took = time.monotonic() - start
-    assert took < srt.FAREWELL_S + 0.5
+    assert took < FAREWELL_S + 0.5
     # Reaped: not even a zombie of that number is left.
     assert child.returncode is not None
     with pytest.raises(ChildProcessError):
@@ -222,7 +224,7 @@ def test_a_reader_that_is_busy_does_not_fill_the_memory(fake: Fake) -> None:
         with pipe._changed:
             assert pipe._changed.wait_for(lambda: pipe._kept > MOST_BYTES, PATIENCE_S)
             # Nothing more is taken until something is read.
-            assert not pipe._changed.wait_for(lambda: pipe._kept > MOST_BYTES + srt.CHUNK, 0.2)
+            assert not pipe._changed.wait_for(lambda: pipe._kept > MOST_BYTES + CHUNK, 0.2)
         total = 0
         while total < 4 * MOST_BYTES:
             total += len(pipe.read(65_536))
@@ -241,7 +243,7 @@ def test_a_reader_that_is_busy_does_not_fill_the_memory(fake: Fake) -> None:
         ("pipe:0: Input/output error", None),
         ("16:53:03.794276/SRT:RcvQ:w1!W:SRT.cn: connection rejected due to: timeout", None),
         (
-            "16:53:03.794276/SRT:RcvQ:w1!W:SRT.cn: rejected: ERROR:BADSECRET\npipe:0: Input/output error",
+            "16:53:03.794/SRT:RcvQ:w1!W:SRT.cn: rejected: Incorrect passphrase\npipe:0: Input/output error",
             f"{URL}: the passphrase is not the sender's",
         ),
         ("Impossible to open 'srt://127.0.0.1:9000?passphrase=SECRET'", None),
@@ -279,13 +281,16 @@ def told(tmp_path: Path, url: str) -> tuple[list[str], str]:
 
 
 @pytest.mark.parametrize("secret", ["passphrase", "streamid"])
-def test_secrets_are_not_among_the_arguments(fake: Fake, tmp_path: Path, secret: str) -> None:
-    fake(RECORDING)
+@pytest.mark.parametrize("version", [58, 59, 62])
+def test_secrets_are_not_among_the_arguments(fake: Fake, tmp_path: Path, secret: str, version: int) -> None:
+    fake(RECORDING, version=version)
     value = f"it's%20{PASSPHRASE}"
     arguments, script = told(tmp_path, f"{URL}?{secret}={value}&latency=200")
     assert not any(PASSPHRASE in a or "9000" in a for a in arguments)
     assert script.splitlines()[0] == "ffconcat version 1.0"
     assert f"{secret}={value}".replace("'", "'\\''") in script and "latency=200000" in script
+    # ffmpeg 4 stops at a list with options.
+    assert ("option" in script) is (version >= 59)
 
 
 @pytest.mark.parametrize(
@@ -359,9 +364,7 @@ def test_without_srt_it_says_what_to_do(fake: Fake, tmp_path: Path, monkeypatch:
 
 
 def test_a_program_that_cannot_be_started_is_a_line() -> None:
-    with pytest.raises(
-        SourceError, match=r"/no/such/program cannot be started: No such file .*ENDOSTREAM_FFMPEG"
-    ):
+    with pytest.raises(SourceError, match=r"/no/such/program cannot be started \(No such file"):
         SrtPipe(["/no/such/program"], b"", [], 1.0, threading.Event())
 
 
@@ -381,7 +384,7 @@ def test_descriptors_are_given_back(fake: Fake, stream: bytes) -> None:
 
 FFMPEG = shutil.which("ffmpeg")
 REAL = pytest.mark.skipif(
-    FFMPEG is None or not srt._speaks_srt(FFMPEG or ""), reason="no ffmpeg with SRT is installed"
+    FFMPEG is None or srt._examined(FFMPEG) is None, reason="no ffmpeg with SRT is installed"
 )
 
 

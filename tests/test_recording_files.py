@@ -155,7 +155,24 @@ def test_a_growing_file_plays_to_within_a_moment(tmp_path: Path) -> None:
             assert there == rounded(packets)[: len(there)]
             behind.append(milliseconds(packet.pts or 0, TICKS) - there[-1])
     file.close()
-    assert max(behind) <= 400 and stamps(file.path) == rounded(packets)
+    assert max(behind) == 40, "one picture"
+    assert stamps(file.path) == rounded(packets)
+
+
+def test_a_file_appears_with_its_first_picture(tmp_path: Path) -> None:
+    format, packets = coded("h264", count=3)
+    file = PacketFile(tmp_path / "a.mkv", format)
+    assert not file.there and file.write(packets[0]) and not file.there
+    assert not list(tmp_path.iterdir()), "what cannot be opened is not there"
+    assert file.write(packets[1]) and file.there
+    assert stamps(file.path) == rounded(packets[:1])
+    file.close()
+    PacketFile(tmp_path / "none.mkv", format).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mkv"]
+    single = PacketFile(tmp_path / "b.mkv", format)
+    single.write(packets[0])
+    single.close()
+    assert single.there and stamps(single.path) == rounded(packets[:1])
 
 
 def test_tags_are_in_the_file(tmp_path: Path) -> None:
@@ -208,14 +225,21 @@ def test_a_full_disk_is_one_line_and_what_is_there_plays(tmp_path: Path, room: i
     if room == 30_000:
         there = stamps(file.path)
         assert there and there == rounded(packets)[: len(there)]
+    else:
+        assert not list(tmp_path.iterdir()), "what cannot be opened is not there"
 
 
 def test_a_disk_that_fills_at_the_end_is_one_line(tmp_path: Path) -> None:
     format, packets = coded("mjpeg", count=3)
-    disk = Full(tmp_path / "a.mkv", 1 << 20)
-    file = PacketFile(tmp_path / "a.mkv", format, create=lambda path: disk)
+    disks: list[Full] = []
+
+    def create(path: Path) -> Full:
+        disks.append(Full(path, 1 << 20))
+        return disks[0]
+
+    file = PacketFile(tmp_path / "a.mkv", format, create=create)
     assert all([file.write(p) for p in packets])
-    disk.room = 0
+    disks[0].room = 0
     with pytest.raises(RunError, match=r"^disk full while writing a\.mkv"):
         file.close()
     file.close()

@@ -161,7 +161,7 @@ def test_a_recording_that_was_cut_off_is_compared_as_far_as_it_goes(session: Pat
     assert not outcome.comparison.stored and outcome.comparison.apart < outcome.comparison.frames
     assert outcome.comparison.landmarks.pairs == () and outcome.status.finish == "completed"
     assert len(outcome.document["warnings"]) == 2
-    assert f"{frames['missing']} frames" in outcome.document["warnings"][-2]
+    assert f"not in the recording: {frames['missing']} frames" in outcome.document["warnings"][-2]
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty"])

@@ -1,4 +1,4 @@
-"""Live equals replay with the real recorder in between: copied, lossless, encoded, and begun in the middle."""
+"""Live equals replay with the real recorder in between: copied, lossless, encoded; begun in the middle."""
 
 from __future__ import annotations
 
@@ -101,14 +101,17 @@ def test_a_recording_begun_in_the_middle_is_compared_where_both_looked(
     clip: Path, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def press(pipeline: Pipeline, delivered: int) -> None:
-        # Inside the first finding, off in the second epoch, on again in the third.
-        if delivered in (20, 150, 240):
-            pipeline.record(delivered != 150)
+        # On inside the first finding, off in the dark and on again while the next one rises, twice.
+        if delivered in (20, 41, 64, 130, 150):
+            pipeline.record(delivered not in (41, 130))
 
-    source = recorded(clip, tmp_path / "s", pack, monkeypatch, record=False, press=press)
+    source = recorded(clip, tmp_path / "s", pack, monkeypatch, before_s=0.0, record=False, press=press)
     outcome = replay(tmp_path / "s", pack=str(pack))
     frames = outcome.document["frames"]
-    print(outcome.document)
-    assert frames["missing"] == 0 and frames["unrecorded"] > 10
+    # Where a recording ends among pictures out of order, one or two of them are not in it yet.
+    assert frames["missing"] <= 4 and frames["unrecorded"] > 15
     assert frames["replayed"] + frames["unrecorded"] == len(source.analysed)
-    assert 0
+    # What smoothing had come to before each part is taken over, to the precision it was stored with.
+    assert not outcome.comparison.stored and outcome.comparison.largest < 0.001
+    assert outcome.comparison.verdict in ("identical", "within one frame")
+    assert len(outcome.comparison.findings.pairs) >= 2

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from endostream_ui import theme
 from endostream_ui.actions import ACTIONS, GROUPS
+from endostream_ui.ages import carried_age, freshness, overlay_age
 from endostream_ui.icons import shape
 from endostream_ui.indicator import LOOKS, Kind, Situation, indicate
+from endostream_ui.lanes import stretches
 from endostream_ui.ledger import Ledger
 from endostream_ui.main_window import MainWindow
 from endostream_ui.overlay_picture import FILL_OPACITY, HEAT_OPACITY, heat_picture, outline
-from endostream_ui.samples import Sample, carried_age, freshness, openers, overlay_age, sample_of, spoken_time
+from endostream_ui.samples import Sample, openers, sample_of, spoken_time
 from endostream_ui.stills import around
-from endostream_ui.timeline import stretches
 from endostream_ui.track import ADEQUATE, BLIND, JUDGED, UNSEEN, Track
 from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtGui import QKeySequence

@@ -15,13 +15,15 @@ from endostream_ui import app as window_app
 from endostream_ui.actions import ACTIONS
 from endostream_ui.bridge import Bridge
 from endostream_ui.controller import Controller
-from endostream_ui.dialogs import PackDialog, SourceDialog
+from endostream_ui.dialogs import PackDialog
 from endostream_ui.footer import NOTICE
 from endostream_ui.indicator import Kind
+from endostream_ui.life import shown_spec
 from endostream_ui.main_window import MainWindow
 from endostream_ui.preferences import Preferences
 from endostream_ui.samples import Layers, Sample
-from endostream_ui.wiring import Wiring, shown_spec
+from endostream_ui.source_dialog import SourceChoice, SourceDialog
+from endostream_ui.wiring import Wiring
 from PIL import Image
 from PySide6.QtCore import QObject, Qt, QThread, Slot
 from PySide6.QtWidgets import QApplication, QMenu
@@ -31,6 +33,7 @@ from ui_fakes import (
     analysis,
     finding,
     frame,
+    live_frame,
     opened,
     qt,  # noqa: F401
     run_info,
@@ -135,11 +138,12 @@ def test_run_is_shown_from_picture_to_finding(opens: Open) -> None:
 def test_live_source_has_no_playing_buttons_and_no_signal_is_not_no_finding(opens: Open) -> None:
     window, controller, builds = opens(run_info(None, live=True), source="webcam:0")
     assert not window.act["play"].isEnabled() and not controller.seekable
-    builds.last.show(frame(1), analysis(frame(1)))
+    shown = live_frame(1)
+    builds.last.show(shown, analysis(shown))
     spin(lambda: controller.indicator.kind is Kind.ANALYSING)
     builds.last.state = "no-signal"
     spin(lambda: controller.indicator.kind is Kind.NO_SIGNAL)
-    assert window.scores.heading == "NOT ANALYSED"
+    assert window.scores.heading == "NO SIGNAL"
     controller.seek(3.0)
     assert ("seek", 3.0) not in builds.last.asked
 
@@ -427,17 +431,17 @@ def test_figures_tell_rates_drops_age_and_engine(opens: Open) -> None:
 
 def test_choosers_are_not_modal_and_name_the_import_command(opens: Open) -> None:
     window, _, _ = opens(source=None)
-    sources, packs = SourceDialog(window), PackDialog(window, "polyp")
-    chosen: list[str] = []
-    sources.chosen.connect(chosen.append)
+    sources, packs = SourceDialog(window, window.preferences), PackDialog(window, "polyp")
+    chosen: list[SourceChoice] = []
+    sources.taken.connect(chosen.append)
     sources.set_devices([DeviceInfo("/dev/video0", "USB capture", "v4l2")])
     for dialog in (sources, packs):
         dialog.show()
         assert not dialog.isModal() and QApplication.activeModalWidget() is None
     assert packs.can_use("endodinov2") is False
     assert packs.command_for("endodinov2") == "endostream packs import FILE FILE --pack endodinov2"
-    sources.devices.itemClicked.emit(sources.devices.item(0))
-    assert chosen == ["/dev/video0"]
+    sources.devices.itemActivated.emit(sources.devices.item(0))
+    assert chosen == [SourceChoice("/dev/video0", "", "/dev/video0", device=True)]
     packs.close()
 
 

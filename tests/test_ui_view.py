@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from endostream_ui.findings_panel import FindingsPanel
+from endostream_ui.lanes import GUTTER
 from endostream_ui.samples import Layers, sample_of
 from endostream_ui.scores import HEAD, Scores
-from endostream_ui.timeline import GUTTER, Timeline
+from endostream_ui.timeline import Timeline
 from endostream_ui.video_view import FOOT, MARGIN, VideoView
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -27,7 +29,10 @@ from endostream.types import (
     FrameCounts,
     Peak,
     Prediction,
+    Recording,
     RunInfo,
+    SignalChange,
+    SignalState,
     SourceInfo,
     Status,
 )
@@ -45,6 +50,12 @@ def frame(index: int = 0, epoch: int = 0, rate: float = 25.0) -> Frame:
     image = image.astype(np.uint8)
     image.setflags(write=False)
     return Frame(index, index, Fraction(1, 25), index / rate, image, index / rate, 0.0, epoch)
+
+
+def live_frame(index: int = 0, epoch: int = 0, rate: float = 25.0, ago: float = 0.0) -> Frame:
+    """A picture as a live source gives it: captured just now, or `ago` seconds before."""
+    made = frame(index, epoch, rate)
+    return replace(made, captured=time.monotonic() - ago, wall=time.time() - ago)
 
 
 def analysis(
@@ -96,6 +107,8 @@ class FakePipeline:
         self.latest_frame: Latest[Frame] = Latest()
         self.latest_analysis: Latest[Analysis] = Latest()
         self.asked: list[tuple[Any, ...]] = []
+        self.painted: list[tuple[Frame, Analysis | None]] = []
+        self.refuses: Exception | None = None
         self.state, self.more = "idle", {}
         self.over = threading.Event()
 
@@ -111,6 +124,24 @@ class FakePipeline:
         if of is not None:
             self.latest_analysis.set(of)
             self.tell(("analysed", of))
+
+    def signal(self, state: SignalState, detail: str = "", time: float = 0.0) -> None:
+        """Lose, freeze or give back the live picture as the pipeline does: the slot first, then the sinks."""
+        self.state = {"lost": "no-signal", "frozen": "frozen", "good": "running"}[state]
+        self.more = {**self.more, "signal": detail}
+        if state == "lost":
+            self.latest_analysis.set(None)
+        self.tell(("signalled", SignalChange(state, time, 0.0, detail)))
+
+    def record(self, on: bool) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.asked.append(("record", on))
+        self.more = {**self.more, "recording": Recording("on" if on else "off", seconds=10.0, megabytes=34.0)}
+
+    def shown(self, frame: Frame, analysis: Analysis | None) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        self.painted.append((frame, analysis))
 
     def show_heatmap(self, on: bool) -> None:
         self.asked.append(("heatmap", on))
@@ -168,6 +199,7 @@ class Builds:
 
     def __init__(self, info: RunInfo | None = None, error: Exception | None = None) -> None:
         self.info, self.error = info or run_info(), error
+        self.settings: Any = None
         self.made: list[FakePipeline] = []
         self.asked: list[tuple[str, Any]] = []
 
@@ -177,6 +209,7 @@ class Builds:
         assert not cancelled.is_set()
         say("compiling the networks")
         self.asked.append((spec, folder))
+        self.settings = settings
         if self.error is not None:
             raise self.error
         self.made.append(FakePipeline(sinks, self.info))

@@ -11,7 +11,7 @@ from typing import Literal
 
 from PySide6.QtGui import QKeySequence
 
-Needs = Literal["nothing", "picture", "run", "file", "finding", "report"]
+Needs = Literal["nothing", "picture", "run", "file", "live", "finding", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,9 @@ ACTIONS: tuple[Action, ...] = (
            "Analyse the synthetic sample that came with the program"),
     Action("pack", "Choose a pack…", ("Ctrl+P",), "Source", "choose_pack",
            "Choose the networks that look at the picture"),
+    Action("record", "Record", ("R",), "Source", "set_recording",
+           "Record the live picture; the recording begins 10 s before the press",
+           checkable=True, needs="live"),
     Action("stop", "Stop and finish", ("Ctrl+E",), "Source", "stop_run",
            "End the run and write the session", needs="run"),
     Action("report", "Open the report", ("Ctrl+R",), "Source", "open_report",
@@ -89,6 +92,8 @@ ACTIONS: tuple[Action, ...] = (
            "Show the outline of the mask", checkable=True),
     Action("hide", "Hide all overlays", ("O",), "Picture", "set_hidden",
            "Show the bare picture", checkable=True),
+    Action("synced", "Synced picture", ("M",), "Picture", "set_synced",
+           "Show the picture that was analysed with its own overlay, a little late", checkable=True),
     Action("fainter", "Overlays fainter", ("Ctrl+Down",), "Picture", "make_fainter",
            "Make heat map and fill fainter"),
     Action("stronger", "Overlays stronger", ("Ctrl+Up",), "Picture", "make_stronger",
@@ -103,12 +108,14 @@ ACTIONS: tuple[Action, ...] = (
            "Show what the AI sees and the findings", checkable=True),
     Action("timeline", "Timeline", ("T",), "Window", "set_timeline",
            "Show the timeline", checkable=True),
+    Action("figures", "Figures", ("I",), "Window", "set_figures",
+           "Show rates, ages, drops and the recording", checkable=True),
     Action("light", "Light theme", ("L",), "Window", "set_light",
            "Light colours for the office", checkable=True),
     Action("help", "All actions and keys", ("?", "F1"), "Window", "set_help",
            "Show every action with its key", checkable=True),
-    Action("leave", "Leave help or full screen", ("Esc",), "Window", "leave",
-           "Close the help, then leave full screen"),
+    Action("leave", "Leave or give up", ("Esc",), "Window", "leave",
+           "Close the help, give up opening a source, leave full screen"),
 )  # fmt: skip
 
 BY_KEY: dict[str, Action] = {action.key: action for action in ACTIONS}

@@ -1,11 +1,13 @@
 """Slow work beside the main thread: stills, small pictures, verdicts on disk, looking for devices.
 
-Owns one worker thread. Must not decide what is to be done; what goes wrong becomes a notice.
+Owns one worker thread, one for the record switch, and one for each look at the devices. Must not decide what
+is to be done; what goes wrong becomes a notice.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +20,7 @@ from endostream.errors import EndostreamError
 from endostream.types import Analysis, Finding, Frame, Review
 
 from .ledger import Key
-from .life import one_line
+from .life import Running, one_line
 from .samples import Layers, Notice
 from .stills import save_still, still_folder, thumbnail
 
@@ -40,20 +42,25 @@ class Aside(QObject):
 
     stillReady = Signal(object, object)  # Key, QImage
     devicesListed = Signal(object)
+    recordingRefused = Signal()
     noticed = Signal(object)
     said = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="window-aside")
+        self._recorder = ThreadPoolExecutor(1, thread_name_prefix="window-record")
+        self._closed = False
         self._thumbed: dict[Key, QElapsedTimer] = {}
         self._cancels: list[Callable[[], None]] = []
 
     def close(self) -> None:
         """Finish what was asked for and end the thread; nobody waits for a language model."""
+        self._closed = True
         for cancel in self._cancels:
             cancel()
         self._worker.shutdown(wait=True)
+        self._recorder.shutdown(wait=True)
 
     def forget(self) -> None:
         """Start a run without the pictures of the one before."""
@@ -105,17 +112,41 @@ class Aside(QObject):
 
         self._do(work)
 
+    def record(self, pipeline: Running, on: bool) -> None:
+        """Begin or end a recording: the disk may take a second to answer, and nobody may wait for it."""
+
+        def work() -> None:
+            try:
+                pipeline.record(on)
+            except EndostreamError:
+                self.recordingRefused.emit()
+                raise
+
+        self._recorder.submit(self._guarded(work))
+
     def list_devices(self) -> None:
         """Look for capture devices; `devicesListed` follows."""
 
         def work() -> None:
-            from endostream.capture.devices import list_devices
+            from endostream.capture.devices import examined, list_devices
 
-            self.devicesListed.emit(list_devices())
+            found = list_devices()
+            self._tell(found)
+            whole = [examined(device) for device in found]
+            if whole != found:
+                self._tell(whole)
 
-        self._do(work)
+        # A thread of its own: a card that hangs when it is asked may hold up nothing else, nor the end.
+        threading.Thread(target=self._guarded(work), name="window-devices", daemon=True).start()
+
+    def _tell(self, devices: object) -> None:
+        if not self._closed:
+            self.devicesListed.emit(devices)
 
     def _do(self, work: Callable[[], None]) -> None:
+        self._worker.submit(self._guarded(work))
+
+    def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
         def guarded() -> None:
             try:
                 work()
@@ -125,4 +156,4 @@ class Aside(QObject):
                 log.exception("work aside failed")
                 self.noticed.emit(Notice(one_line(error), "warning"))
 
-        self._worker.submit(guarded)
+        return guarded

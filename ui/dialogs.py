@@ -1,21 +1,19 @@
-"""Choosers for source and pack: windows of their own that never block the main one.
+"""Choosers: windows of their own that never block the main one; and the chooser of packs.
 
-Owns the choices offered. Must not open anything; they emit `chosen(spec)` or `chosen(pack)`.
+Owns the packs offered. Must not open anything; it emits `chosen(pack)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QFont
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtGui import QFont, QPainter, QPaintEvent, QPalette
 from PySide6.QtWidgets import (
+    QComboBox,
     QDialog,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QListWidget,
     QListWidgetItem,
     QPushButton,
@@ -23,16 +21,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from endostream.capture.devices import DeviceInfo
 from endostream.errors import PackError
 from endostream.packs import Pack, pack_folders, read_pack
 from endostream.resources import shipped
 
-from . import theme
+from . import icons, theme
 
-VIDEO_ENDS = "*.mp4 *.mkv *.avi *.mov *.mpg *.mpeg *.m4v *.webm *.ts"
-PICTURE_ENDS = "*.png *.jpg *.jpeg *.tif *.tiff *.bmp"
-VIDEOS = f"Videos and pictures ({VIDEO_ENDS} {PICTURE_ENDS})"
 SPEC = Qt.ItemDataRole.UserRole
 
 
@@ -41,13 +35,27 @@ def sample_video() -> Path | None:
     return next(iter(sorted(shipped("sample_videos").glob("*.mp4"))), None)
 
 
-def _label(text: str, name: str = "quiet") -> QLabel:
-    label = QLabel(text)
-    label.setObjectName(name)
-    label.setWordWrap(True)
+def label(text: str, name: str = "quiet") -> QLabel:
+    """A line of text in one of the window's styles."""
+    made = QLabel(text)
+    made.setObjectName(name)
+    made.setWordWrap(True)
     if name == "title":
-        label.setFont(theme.font(theme.FAR, QFont.Weight.DemiBold))
-    return label
+        made.setFont(theme.font(theme.FAR, QFont.Weight.DemiBold))
+    return made
+
+
+class Choices(QComboBox):
+    """A list that unfolds; the arrow is drawn, because a style sheet can only load one from a file."""
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw the field and the arrow."""
+        super().paintEvent(event)
+        painter = QPainter(self)
+        role = QPalette.ColorRole.WindowText if self.isEnabled() else QPalette.ColorRole.PlaceholderText
+        box = QRectF(self.width() - 24, self.height() / 2 - 5, 11, 11)
+        icons.draw(painter, "chevron", box, self.palette().color(role))
+        painter.end()
 
 
 class Chooser(QDialog):
@@ -63,103 +71,12 @@ class Chooser(QDialog):
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(24, 20, 24, 20)
         self.column.setSpacing(10)
-        self.column.addWidget(_label(title, "title"))
+        self.column.addWidget(label(title, "title"))
 
     def choose(self, spec: str) -> None:
         """Emit what was chosen and go."""
         self.chosen.emit(spec)
         self.close()
-
-
-class SourceDialog(Chooser):
-    """A file or folder, the sample, a capture device, an address."""
-
-    def __init__(self, parent: QWidget, last: str = "") -> None:
-        super().__init__(parent, "Choose a source")
-        self.setMinimumWidth(560)
-        self._last = last
-        self.column.addWidget(_label("Video or pictures", "heading"))
-        row = QHBoxLayout()
-        for text, work in (
-            ("Video file…", self.browse_file),
-            ("Folder of pictures…", self.browse_folder),
-            ("Sample video", self.take_sample),
-        ):
-            button = QPushButton(text)
-            button.clicked.connect(work)
-            row.addWidget(button)
-            if text == "Sample video":
-                button.setEnabled(sample_video() is not None)
-                button.setToolTip("A synthetic procedure: it shows how things look, it proves nothing")
-        row.addStretch()
-        self.column.addLayout(row)
-        self.column.addSpacing(6)
-        self.column.addWidget(_label("Capture device", "heading"))
-        self.devices = QListWidget()
-        self.devices.setMaximumHeight(150)
-        self.devices.itemActivated.connect(self._take_device)
-        self.devices.itemClicked.connect(self._take_device)
-        self.column.addWidget(self.devices)
-        self._device_line = _label("looking for devices…")
-        self.column.addWidget(self._device_line)
-        self.column.addSpacing(6)
-        self.column.addWidget(_label("Stream or path", "heading"))
-        row = QHBoxLayout()
-        self.address = QLineEdit()
-        self.address.setPlaceholderText("rtsp://tower.local/live   or   /path/to/video.mp4")
-        self.address.setText(last if "://" not in last else "")
-        self.address.returnPressed.connect(self.take_address)
-        row.addWidget(self.address)
-        button = QPushButton("Open")
-        button.setDefault(True)
-        button.clicked.connect(self.take_address)
-        row.addWidget(button)
-        self.column.addLayout(row)
-        self.column.addSpacing(6)
-        self.column.addWidget(_label("You can also drop a video on the main window."))
-
-    def set_devices(self, devices: Sequence[DeviceInfo]) -> None:
-        """Offer these devices."""
-        self.devices.clear()
-        for device in devices:
-            item = QListWidgetItem(f"{device.name}   {device.id}")
-            item.setData(SPEC, device.id)
-            self.devices.addItem(item)
-        self.devices.setVisible(bool(devices))
-        none = "No capture device is connected. Plug one in and open this again."
-        self._device_line.setText("" if devices else none)
-        self._device_line.setVisible(not devices)
-
-    def browse_file(self) -> None:
-        """Ask for a file, without blocking."""
-        self._browse(QFileDialog.FileMode.ExistingFile)
-
-    def browse_folder(self) -> None:
-        """Ask for a folder, without blocking."""
-        self._browse(QFileDialog.FileMode.Directory)
-
-    def take_sample(self) -> None:
-        """Choose the sample video."""
-        video = sample_video()
-        if video is not None:
-            self.choose(str(video))
-
-    def take_address(self) -> None:
-        """Choose what was written."""
-        if self.address.text().strip():
-            self.choose(self.address.text().strip())
-
-    def _browse(self, mode: QFileDialog.FileMode) -> None:
-        start = Path(self._last).parent if self._last and Path(self._last).exists() else Path.home()
-        browser = QFileDialog(self, "Choose a source", str(start), VIDEOS + ";;All files (*)")
-        browser.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        browser.setFileMode(mode)
-        browser.setModal(False)
-        browser.fileSelected.connect(self.choose)
-        browser.show()
-
-    def _take_device(self, item: QListWidgetItem) -> None:
-        self.choose(str(item.data(SPEC)))
 
 
 class PackDialog(Chooser):
@@ -174,8 +91,8 @@ class PackDialog(Chooser):
         self.packs.currentItemChanged.connect(self._describe)
         self.packs.itemActivated.connect(self._take)
         self.column.addWidget(self.packs)
-        self._summary = _label("")
-        self._command = _label("", "mono")
+        self._summary = label("")
+        self._command = label("", "mono")
         self._command.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.column.addWidget(self._summary)
         self.column.addWidget(self._command)

@@ -1,38 +1,17 @@
 """The last line: the research-use notice, always; and how fast and how completely frames go by.
 
-Owns the notice and the figures. Must not measure; it is given a `Status`.
+Owns the notice. Must not measure; it is given a line of figures.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from endostream.types import Status
-
 from . import theme
-from .samples import spoken_age
 
 NOTICE = "Research use only. Not for diagnosis."
-
-
-def figures(status: Status, age: float | None, engine: Mapping[str, str]) -> str:
-    """The figures in one line; what is not known is left out, never made up."""
-    counts = status.counts
-    parts = []
-    if counts.captured:
-        parts = [
-            f"in {status.input_fps:.1f} fps",
-            f"analysed {status.fps:.1f} fps",
-            f"{counts.analysed:,} analysed".replace(",", "\u2009"),
-            f"{counts.total_dropped:,} dropped".replace(",", "\u2009"),
-            f"overlay {spoken_age(age)}" if age is not None else "overlay none",
-        ]
-    device = " ".join(engine[key] for key in ("engine", "device", "precision") if engine.get(key))
-    return "   ·   ".join([*parts, device] if device else parts)
 
 
 class Footer(QWidget):

@@ -108,6 +108,21 @@ def _no_signal() -> QPainterPath:
     return ring.united(_line(0.12, (0.2, 0.8), (0.8, 0.2)))
 
 
+def _record() -> QPainterPath:
+    return _circle(0.47).subtracted(_circle(0.36)).united(_circle(0.2))
+
+
+def _frozen() -> QPainterPath:
+    star = QPainterPath()
+    for turn in (0.0, 60.0, 120.0):
+        arm = _line(0.1, (0.5, 0.05), (0.5, 0.95))
+        for y, way in ((0.3, -1), (0.7, 1)):
+            arm = arm.united(_line(0.08, (0.36, y + 0.13 * way), (0.5, y), (0.64, y + 0.13 * way)))
+        about = QTransform().translate(UNIT / 2, UNIT / 2).rotate(turn).translate(-UNIT / 2, -UNIT / 2)
+        star = star.united(about.map(arm))
+    return star
+
+
 def _clock() -> QPainterPath:
     ring = _circle(0.47).subtracted(_circle(0.36))
     return ring.united(_line(0.11, (0.5, 0.26), (0.5, 0.53), (0.68, 0.62)))
@@ -153,6 +168,8 @@ _SHAPES: dict[str, Callable[[], QPainterPath]] = {
     "hatched": _hatched_square,
     "clock": _clock,
     "no-signal": _no_signal,
+    "frozen": _frozen,
+    "record": _record,
     "pause": _pause,
     "replay": _replay,
     "failed": _octagon,
@@ -164,6 +181,7 @@ _SHAPES: dict[str, Callable[[], QPainterPath]] = {
     "step": _step,
     "step-back": lambda: _flipped(_step()),
     "menu": _menu,
+    "chevron": lambda: _line(0.14, (0.16, 0.34), (0.5, 0.68), (0.84, 0.34)),
     "expand": _expand,
     "film": lambda: _rect(0.04, 0.14, 0.92, 0.72, 0.08).subtracted(
         _polygon((0.38, 0.30), (0.70, 0.5), (0.38, 0.70))

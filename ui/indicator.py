@@ -10,7 +10,8 @@ from enum import Enum
 
 from endostream.types import State
 
-from .samples import STALE, Sample, spoken_age
+from .ages import GONE, STALE, spoken_age
+from .samples import Sample
 
 
 class Kind(Enum):
@@ -23,6 +24,7 @@ class Kind(Enum):
     BLIND = "blind"
     DELAYED = "delayed"
     NO_SIGNAL = "no-signal"
+    FROZEN = "frozen"
     PAUSED = "paused"
     REPLAY = "replay"
     FINISHING = "finishing"
@@ -50,12 +52,15 @@ LOOKS: dict[Kind, Look] = {
     Kind.BLIND: Look("BLIND", "secondary", "hatched"),
     Kind.DELAYED: Look("DELAYED", "text", "clock"),
     Kind.NO_SIGNAL: Look("NO SIGNAL", "failure", "no-signal"),
+    Kind.FROZEN: Look("FROZEN", "text", "frozen"),
     Kind.PAUSED: Look("PAUSED", "text", "pause"),
     Kind.REPLAY: Look("REPLAY", "text", "replay"),
     Kind.FINISHING: Look("FINISHING", "secondary", "spinner"),
     Kind.FINISHED: Look("FINISHED", "secondary", "check"),
     Kind.FAILED: Look("FAILED", "failure", "failed"),
 }
+
+CHECK = "check the cable and the tower's output"
 
 REASONS: dict[str, str] = {
     "outside": "outside the body",
@@ -64,6 +69,8 @@ REASONS: dict[str, str] = {
     "blurred": "blurred",
     "covered": "view covered",
     "flush": "flushing",
+    "no-signal": "no signal",
+    "frozen": "picture frozen",
 }
 """The reasons of `Analysis.reason`, for people."""
 
@@ -101,6 +108,12 @@ class Situation:
     """Labels of the findings that are open now."""
     replaying: bool = False
     """True when this stretch was analysed before."""
+    outage: str = ""
+    """What is known of a lost or frozen picture."""
+    waited: float = 0.0
+    """Seconds for which a live source has sent no picture; 0 while they come."""
+    synced: bool = False
+    """True when the picture shown is the analysed one, so that it is the picture that is behind."""
 
 
 def reason_for_people(reason: str | None) -> str:
@@ -115,7 +128,8 @@ def indicate(now: Situation) -> Indicator:
     fixed = {
         "idle": Indicator(Kind.READY, "choose a source"),
         "starting": Indicator(Kind.STARTING, now.doing),
-        "no-signal": Indicator(Kind.NO_SIGNAL, "not analysed: check the cable and the tower's output"),
+        "no-signal": Indicator(Kind.NO_SIGNAL, f"not analysed: {now.outage or CHECK}"),
+        "frozen": Indicator(Kind.FROZEN, now.outage or "the picture does not change"),
         "paused": Indicator(Kind.PAUSED, "Space plays on"),
         "finishing": Indicator(Kind.FINISHING, "writing the session"),
         "finished": Indicator(Kind.FINISHED, ""),
@@ -124,7 +138,11 @@ def indicate(now: Situation) -> Indicator:
         return fixed[now.state]
     if now.sample is None or now.age is None:
         return Indicator(Kind.STARTING, "waiting for the first analysis")
-    if now.age > STALE:
+    if now.waited > STALE:
+        return Indicator(Kind.DELAYED, f"no new picture for {spoken_age(now.waited)}")
+    if now.synced and now.age > GONE:
+        return Indicator(Kind.DELAYED, f"the picture is {spoken_age(now.age)} behind")
+    if now.age > STALE and not now.synced:
         return Indicator(Kind.DELAYED, f"analysis is {spoken_age(now.age)} behind the picture")
     if not now.sample.visible:
         return Indicator(Kind.BLIND, reason_for_people(now.sample.reason))

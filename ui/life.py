@@ -7,6 +7,7 @@ tells the main thread through queued signals, each with the number of its run.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from PySide6.QtCore import QObject, Signal
 
 from endostream.config import Settings
 from endostream.errors import EndostreamError
-from endostream.types import Review, Status
+from endostream.types import Analysis, Frame, Review, Status
 
 from .bridge import Bridge
 from .samples import Notice
 
 log = logging.getLogger(__name__)
+WAITING = "waiting for a picture from"
 
 
 class Slot(Protocol):
@@ -80,6 +82,12 @@ class Running(Protocol):
     def review(self, finding: int, review: Review, note: str = "", *, landmark: bool = False) -> bool:
         """Write a verdict into the session; False when there is none."""
 
+    def record(self, on: bool) -> None:
+        """Begin or end recording a live source; raises `InputError` when that cannot be."""
+
+    def shown(self, frame: Frame, analysis: Analysis | None) -> None:
+        """Take down that a picture is on the screen, and whose overlay was drawn on it."""
+
     def status(self) -> Status:
         """How it is doing."""
 
@@ -125,6 +133,30 @@ def build_product(spec: str, settings: Settings, *, folder: Path | None, **optio
     return pipeline
 
 
+def shown_spec(spec: str) -> str:
+    """A source as the user wrote it, shortened, without credentials."""
+    bare = re.sub(r"(?<=://)[^/@\s]*@", "", spec)
+    return (
+        bare if "://" in bare or ":" in bare[:8] else bare.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    )
+
+
+def opening_words(spec: str) -> str:
+    """What is said while a source is opened: a live one may keep everybody waiting."""
+    recorded = spec.startswith("phantom:") or ("://" not in spec and Path(spec).expanduser().exists())
+    device = spec.startswith("/dev/")
+    if recorded and not device:
+        return "opening the source"
+    return f"{WAITING} {spec if device else shown_spec(spec)}"
+
+
+def what_to_check(spec: str) -> str:
+    """What is said when a live source keeps everybody waiting."""
+    if "://" in spec:
+        return "check the address, the sender and the network"
+    return "check the cable and the tower's output"
+
+
 def one_line(error: BaseException) -> str:
     """An error for people: its own line, or where to look for a cause nobody foresaw."""
     if isinstance(error, EndostreamError):
@@ -150,7 +182,15 @@ def troubles(status: Status) -> list[Notice]:
         Notice(f"{name} failed: {reason}. Picture and analysis go on.", "failure")
         for name, reason in status.sinks.items()
     ]
-    return failed + [Notice(warning, "warning") for warning in status.warnings]
+    told = failed + [Notice(warning, "warning") for warning in status.warnings]
+    recording = status.recording
+    if recording is not None and recording.reason:
+        ended = recording.state == "failed"
+        word = "Recording ended" if ended else "Recording"
+        told.append(
+            Notice(f"{word}: {recording.reason}. The picture goes on.", "failure" if ended else "warning")
+        )
+    return told
 
 
 class Life(QObject):
@@ -207,7 +247,7 @@ class Life(QObject):
         self.ended.emit(self.run, Ending(status, error, report if there else None))
 
     def _work(self, wish: Wish) -> Status | None:
-        self._say("opening the source")
+        self._say(opening_words(wish.spec))
         pipeline = self._build(
             wish.spec,
             wish.settings,

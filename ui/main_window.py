@@ -13,27 +13,34 @@ from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QApplication, QMainWindow, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
+from endostream.types import Recording
+
 from . import theme
+from .actions import BY_KEY
 from .banner import Banner
 from .controller import Controller
-from .dialogs import PackDialog, SourceDialog, sample_video
+from .dialogs import PackDialog, sample_video
+from .figures_panel import FiguresPanel
 from .findings_panel import FindingsPanel
 from .footer import Footer
 from .help_panel import HelpPanel
 from .menus import enable, make_actions, make_menu
 from .preferences import Preferences
+from .record import record_tip, recording_words
 from .samples import Layers, Notice
 from .scores import Scores
+from .source_dialog import SourceChoice, SourceDialog
 from .status_strip import StatusStrip
 from .timeline import Timeline
-from .transport import SPEEDS, Transport
+from .transport import Transport
 from .video_view import VideoView
+from .wishes import PlaybackWishes
 
 SIDE = 360
-PATIENCE_MS = 5000
+PATIENCE_MS = 2000
 
 
-class MainWindow(QMainWindow):
+class MainWindow(QMainWindow, PlaybackWishes):
     """Strip, picture, side panel, timeline, transport, footer."""
 
     def __init__(self, controller: Controller, preferences: Preferences) -> None:
@@ -43,10 +50,9 @@ class MainWindow(QMainWindow):
         self.layers = preferences.layers
         self._colours = theme.THEMES.get(preferences.theme, theme.DARK)
         self._closing = False
-        self._chooser: SourceDialog | None = None
         self.strip, self.banner, self.view = StatusStrip(), Banner(), VideoView()
         self.scores, self.findings, self.help = Scores(), FindingsPanel(), HelpPanel()
-        self.timeline, self.footer = Timeline(), Footer()
+        self.timeline, self.footer, self.figures = Timeline(), Footer(), FiguresPanel()
         self.act = make_actions(self, self._method)
         self.transport = Transport(self.act)
         self.strip.menu_button.setMenu(make_menu(self, self.act))
@@ -54,11 +60,16 @@ class MainWindow(QMainWindow):
         self._set_checks()
         self._paint_with(self._colours)
         self.view.set_layers(self.layers)
+        self.view.set_synced(preferences.synced)
         controller.show_heatmap(self.layers.shows_heatmap)
+        controller.set_synced(preferences.synced)
         self.transport.set_opacity(self.layers.opacity)
         self.resize(1440, 860)
         if preferences.geometry is not None:
             self.restoreGeometry(preferences.geometry)
+        self.act["record"].setToolTip(
+            f"{record_tip(controller.settings.recording.before_s)}  ({BY_KEY['record'].shown_key})"
+        )
         self.refresh_actions()
 
     def _method(self, name: str) -> Callable[..., object]:
@@ -71,6 +82,8 @@ class MainWindow(QMainWindow):
         column.setSpacing(1)
         column.addWidget(self.scores)
         column.addWidget(self.findings)
+        column.addWidget(self.figures)
+        self.figures.hide()
         self.side = QStackedWidget()
         self.side.addWidget(panels)
         self.side.addWidget(self.help)
@@ -98,14 +111,19 @@ class MainWindow(QMainWindow):
             "heatmap": self.layers.heatmap,
             "contour": self.layers.contour,
             "hide": self.layers.hidden,
+            "synced": self.preferences.synced,
             "side": True,
             "timeline": True,
             "light": self._colours.name == "light",
         }
         for key, value in checks.items():
-            self.act[key].blockSignals(True)
-            self.act[key].setChecked(value)
-            self.act[key].blockSignals(False)
+            self._check(key, value)
+
+    def _check(self, key: str, value: bool) -> None:
+        """Show a switch as it is, without asking for anything."""
+        self.act[key].blockSignals(True)
+        self.act[key].setChecked(value)
+        self.act[key].blockSignals(False)
 
     def _paint_with(self, colours: theme.Palette) -> None:
         self._colours = colours
@@ -126,6 +144,7 @@ class MainWindow(QMainWindow):
                 "picture": self.view.frame_shown is not None,
                 "run": controller.busy,
                 "file": controller.seekable,
+                "live": controller.live,
                 "finding": self.findings.chosen_key is not None,
                 "report": controller.report is not None,
             },
@@ -135,16 +154,36 @@ class MainWindow(QMainWindow):
 
     def choose_source(self) -> None:
         """Offer the sources."""
-        dialog = SourceDialog(self, self.preferences.source)
-        dialog.chosen.connect(self.open_source)
+        dialog = SourceDialog(self, self.preferences, self.controller.settings.profile, self.controller.spec)
+        dialog.taken.connect(self.open_choice)
         self.controller.devicesListed.connect(dialog.set_devices)
         dialog.show()
         self.controller.list_devices()
+
+    def open_choice(self, choice: SourceChoice) -> None:
+        """Open what was chosen, and remember what was decided about patient text in a live picture."""
+        settings = self.controller.settings
+        if choice.profile is not None:
+            settings = settings.changed(profile=choice.profile)
+            self.preferences.set_profile(choice.identity, choice.profile)
+        if choice.device:
+            self.preferences.device = choice.identity
+        self.preferences.source = choice.spec
+        self.controller.open(choice.spec, settings)
 
     def open_source(self, spec: str) -> None:
         """Open this source."""
         self.preferences.source = spec
         self.controller.open(spec)
+
+    def set_recording(self, on: bool) -> None:
+        """Begin or end the recording."""
+        self.controller.record(on)
+
+    def show_recording(self, recording: Recording | None, on: bool) -> None:
+        """Show how the recording is doing, and the switch as it is."""
+        self.strip.set_recording(recording_words(recording))
+        self._check("record", on)
 
     def open_sample(self) -> None:
         """Open the sample video."""
@@ -174,56 +213,6 @@ class MainWindow(QMainWindow):
         """Ask the language model on this computer for the report's prose."""
         self.controller.word_report()
 
-    # Playback
-
-    def play_or_pause(self) -> None:
-        """Play when held, hold when playing."""
-        self.controller.set_playing(not (self.controller.playing and self.controller.running))
-
-    def step_back(self) -> None:
-        """Show the frame before."""
-        self.controller.step(-1)
-
-    def step_forward(self) -> None:
-        """Show the next frame."""
-        self.controller.step(1)
-
-    def jump_back(self) -> None:
-        """Go back 5 seconds."""
-        self.controller.seek(self.controller.time - 5)
-
-    def jump_forward(self) -> None:
-        """Go on 5 seconds."""
-        self.controller.seek(self.controller.time + 5)
-
-    def previous_finding(self) -> None:
-        """Go to the finding before."""
-        starts = [f.start for f in self.findings.findings if f.start < self.controller.time - 1.0]
-        if starts:
-            self.controller.seek(max(starts))
-
-    def next_finding(self) -> None:
-        """Go to the next finding."""
-        starts = [f.start for f in self.findings.findings if f.start > self.controller.time + 0.05]
-        if starts:
-            self.controller.seek(min(starts))
-
-    def go_to_start(self) -> None:
-        """Go to the start."""
-        self.controller.seek(0.0)
-
-    def play_slower(self) -> None:
-        """Take the next lower speed."""
-        self._change_speed(-1)
-
-    def play_faster(self) -> None:
-        """Take the next higher speed."""
-        self._change_speed(1)
-
-    def _change_speed(self, places: int) -> None:
-        nearest = min(range(len(SPEEDS)), key=lambda i: abs(SPEEDS[i] - self.controller.speed))
-        self.controller.set_speed(SPEEDS[min(max(nearest + places, 0), len(SPEEDS) - 1)])
-
     # Picture
 
     def save_still(self) -> None:
@@ -244,6 +233,12 @@ class MainWindow(QMainWindow):
         """Hide all overlays or show them again."""
         self._set_layers(replace(self.layers, hidden=hidden))
 
+    def set_synced(self, on: bool) -> None:
+        """Show the picture that was analysed with its own overlay, or the newest picture."""
+        self.preferences.synced = on
+        self.controller.set_synced(on)
+        self.view.set_synced(on)
+
     def make_fainter(self) -> None:
         """Make the overlays fainter."""
         self.set_opacity(self.layers.opacity - 0.1)
@@ -261,18 +256,6 @@ class MainWindow(QMainWindow):
         self.layers = layers
         self.view.set_layers(layers)
         self.controller.show_heatmap(layers.shows_heatmap)
-
-    # Review
-
-    def confirm_finding(self) -> None:
-        """Confirm the chosen or newest finding."""
-        if self.findings.chosen_key is not None:
-            self.controller.review(self.findings.chosen_key, "confirmed")
-
-    def reject_finding(self) -> None:
-        """Reject the chosen or newest finding."""
-        if self.findings.chosen_key is not None:
-            self.controller.review(self.findings.chosen_key, "rejected")
 
     # Window
 
@@ -294,6 +277,12 @@ class MainWindow(QMainWindow):
         """Show or hide the timeline."""
         self._show_parts()
 
+    def set_figures(self, shown: bool) -> None:
+        """Show or hide the figures."""
+        self.figures.setVisible(shown)
+        if shown and not self.act["side"].isChecked():
+            self.act["side"].setChecked(True)
+
     def set_help(self, shown: bool) -> None:
         """Show every action with its key in the side panel's place."""
         self.side.setCurrentIndex(1 if shown else 0)
@@ -312,17 +301,20 @@ class MainWindow(QMainWindow):
         self._paint_with(theme.LIGHT if light else theme.DARK)
 
     def leave(self) -> None:
-        """Close the help, else leave full screen, else put the banner away."""
-        for key in ("help", "full"):
-            if self.act[key].isChecked():
-                self.act[key].setChecked(False)
-                return
-        self.banner.clear()
+        """Close the help, else give up opening a source, else leave full screen, else put the banner away."""
+        if self.act["help"].isChecked():
+            self.act["help"].setChecked(False)
+        elif self.controller.starting:
+            self.controller.stop()
+        elif self.act["full"].isChecked():
+            self.act["full"].setChecked(False)
+        else:
+            self.banner.clear()
 
     # The end
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Finish the run first; the window goes when it is done, at the latest after five seconds."""
+        """Finish the run first; the window goes when it is done, at the latest after two seconds."""
         if self.controller.running and not self._closing:
             self._closing = True
             event.ignore()

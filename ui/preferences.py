@@ -6,6 +6,7 @@ kept for devices and streams, the path for files.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QSettings
@@ -13,6 +14,11 @@ from PySide6.QtCore import QByteArray, QSettings
 from endostream.resources import user_config
 
 from .samples import Layers
+
+
+def _digest(identity: str) -> str:
+    """A name that gives nothing away: the address of a stream may hold a password or a room."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 class Preferences:
@@ -61,6 +67,32 @@ class Preferences:
         self._store.setValue("heatmap", str(value.heatmap).lower())
         self._store.setValue("contour", str(value.contour).lower())
         self._store.setValue("opacity", f"{value.opacity:.2f}")
+
+    @property
+    def synced(self) -> bool:
+        """Whether the picture that was analysed is shown, or the newest one."""
+        return str(self._store.value("synced", "false")).lower() == "true"
+
+    @synced.setter
+    def synced(self, value: bool) -> None:
+        self._store.setValue("synced", str(value).lower())
+
+    @property
+    def device(self) -> str:
+        """Identity of the device used last; empty before the first."""
+        return str(self._store.value("device", ""))
+
+    @device.setter
+    def device(self, value: str) -> None:
+        self._store.setValue("device", value)
+
+    def profile(self, identity: str) -> str:
+        """What was decided about patient text for a device or stream; empty while undecided."""
+        return str(self._store.value(f"patient_text/{_digest(identity)}", ""))
+
+    def set_profile(self, identity: str, profile: str) -> None:
+        """Remember what was decided about patient text for a device or stream."""
+        self._store.setValue(f"patient_text/{_digest(identity)}", profile)
 
     @property
     def source(self) -> str:

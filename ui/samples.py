@@ -10,13 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from endostream.types import Analysis, FloatArray, Frame, RunInfo
+from endostream.types import Analysis, FloatArray, RunInfo
 from endostream.vocabulary import Role, in_context, term
-
-STALE = 0.5
-"""Seconds past which an overlay fades."""
-GONE = 1.0
-"""Seconds past which it is not drawn."""
 
 ADEQUATE = "bbps-2-3"
 
@@ -137,41 +132,6 @@ def openers(info: RunInfo) -> frozenset[str]:
     """The classes that can open a finding in this run."""
     names = (n for n in info.labels if term(n).role == "finding" and in_context(n, info.exam))
     return frozenset(names) - listed(info, "background")
-
-
-def overlay_age(frame: Frame | None, analysis: Analysis | None) -> float | None:
-    """Seconds of stream time between the picture shown and the picture its overlay belongs to.
-
-    A carried mask was moved to the frame of its analysis and counts from there; how old it is says
-    `carried_age`. None when there is no analysis of this epoch: then nothing may be drawn.
-    """
-    if frame is None or analysis is None or frame.epoch != analysis.frame.epoch:
-        return None
-    return abs(frame.time - analysis.frame.time)
-
-
-def carried_age(analysis: Analysis | None) -> float | None:
-    """Seconds over which the mask was carried by optical flow; None for the network's own, or without one."""
-    if analysis is None or analysis.mask_source != "tracked" or analysis.mask_time is None:
-        return None
-    return abs(analysis.frame.time - analysis.mask_time)
-
-
-def freshness(age: float | None) -> float:
-    """How much of the overlay may be drawn, 0..1: all up to 0.5 s, none from 1 s."""
-    if age is None:
-        return 0.0
-    return float(np.clip((GONE - age) / (GONE - STALE), 0.0, 1.0))
-
-
-def spoken_age(age: float) -> str:
-    """An age for people: `38 ms`, `1.4 s`."""
-    return f"{round(age * 1000)} ms" if age < 1.0 else f"{age:.1f} s"
-
-
-def tenths(age: float) -> str:
-    """A short age in tenths of a second, `0.3 s`: steady enough to stand under a moving picture."""
-    return f"{age:.1f} s"
 
 
 def spoken_time(seconds: float, hours: bool = False) -> str:

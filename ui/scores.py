@@ -39,6 +39,7 @@ class Scores(QWidget):
         self._palette = palette
         self._sample: Sample | None = None
         self._live = True
+        self._outage = ""
         self._rows: tuple[tuple[str, float], ...] = ()
         self._unreliable: frozenset[str] = frozenset()
         self._threshold: float | None = None
@@ -53,6 +54,8 @@ class Scores(QWidget):
     @property
     def heading(self) -> str:
         """The heading: what is seen, or why nothing is."""
+        if self._outage:
+            return self._outage
         if self._sample is None:
             return "NOT ANALYSED"
         if not self._sample.visible:
@@ -74,6 +77,13 @@ class Scores(QWidget):
             self._settle()
         self.update()
 
+    def set_outage(self, heading: str) -> None:
+        """Say this instead of any numbers while there is no picture to judge; empty ends it."""
+        if heading != self._outage:
+            self._outage = heading
+            self._settle()
+            self.update()
+
     def set_live(self, live: bool) -> None:
         """Say whether the numbers are of now, or the last of a run that has ended."""
         self._live = live
@@ -93,7 +103,7 @@ class Scores(QWidget):
         """Choose the rows and the numbers, at most four times a second."""
         self._since.start()
         sample = self._sample
-        if sample is None or not len(sample.scores):
+        if sample is None or self._outage or not len(sample.scores):
             rows: tuple[tuple[str, float], ...] = ()
         else:
             order = np.argsort(-sample.scores, kind="stable")[:ROWS]
@@ -108,13 +118,13 @@ class Scores(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.fillRect(self.rect(), self._palette.colour("panel"))
         painter.setFont(theme.font(theme.BODY, QFont.Weight.DemiBold))
-        quiet = self._sample is not None and self._sample.visible
+        quiet = self._sample is not None and self._sample.visible and not self._outage
         painter.setPen(self._palette.colour("secondary" if quiet else "text"))
         head = QRectF(16, 8, self.width() - 32, HEAD - 8)
         painter.drawText(head, Qt.AlignmentFlag.AlignVCenter, self.heading)
         for place, (label, number) in enumerate(self._rows):
             self._paint_row(painter, place, label, number)
-        if self._sample is not None and not self._rows:
+        if self._sample is not None and not self._rows and not self._outage:
             painter.setPen(self._palette.colour("secondary"))
             box = QRectF(16, HEAD, self.width() - 32, ROW)
             painter.drawText(box, Qt.AlignmentFlag.AlignVCenter, "this pack has no classifier")

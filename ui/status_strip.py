@@ -24,6 +24,7 @@ class StatusStrip(QWidget):
         self._palette = palette
         self._indicator = Indicator(Kind.READY, "choose a source")
         self._subject = ""
+        self._recording = ""
         self._time: float | None = None
         self._duration: float | None = None
         self._short = False
@@ -59,6 +60,17 @@ class StatusStrip(QWidget):
         self._subject = text
         self.update()
 
+    @property
+    def recording(self) -> str:
+        """What it says of the recording; empty without one."""
+        return self._recording
+
+    def set_recording(self, words: str) -> None:
+        """Show the ring and these words, or nothing while nothing is recorded."""
+        if words != self._recording:
+            self._recording = words
+            self.update()
+
     def set_time(self, time: float | None, duration: float | None) -> None:
         """Show this stream time; repaints only when the shown second changes."""
         before = (self._shown(self._time), self._duration)
@@ -88,7 +100,7 @@ class StatusStrip(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.fillRect(self.rect(), self._palette.colour("panel"))
         painter.fillRect(QRectF(0, self.height() - 1, self.width(), 1), self._palette.colour("hairline"))
-        right = self._paint_clock(painter)
+        right = self._paint_recording(painter, self._paint_clock(painter))
         self._paint_indicator(painter, 16.0 if self._short else 58.0, right)
         painter.end()
 
@@ -115,6 +127,21 @@ class StatusStrip(QWidget):
             box, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, self._shown(self._time)
         )
         return right - width - 24
+
+    def _paint_recording(self, painter: QPainter, right: float) -> float:
+        """Draw ring and words, in the colour of text: red is for failures; return the x left of them."""
+        if not self._recording:
+            return right
+        font = theme.font(theme.FAR, QFont.Weight.DemiBold)
+        painter.setFont(font)
+        colour = self._palette.colour("text")
+        painter.setPen(colour)
+        width, size, height = QFontMetricsF(font).horizontalAdvance(self._recording), 22.0, self.height()
+        box = QRectF(right - width, 0, width + 2, height)
+        painter.drawText(box, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, self._recording)
+        left = right - width - size - 10
+        icons.draw(painter, "record", QRectF(left, (height - size) / 2, size, size), colour)
+        return left - 28
 
     def _paint_indicator(self, painter: QPainter, left: float, right: float) -> None:
         look, height = self._indicator.look, float(self.height())
@@ -148,4 +175,4 @@ class StatusStrip(QWidget):
             painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
 
 
-_LOUD = {Kind.FINDING, Kind.BLIND, Kind.DELAYED, Kind.NO_SIGNAL, Kind.FAILED}
+_LOUD = {Kind.FINDING, Kind.BLIND, Kind.DELAYED, Kind.NO_SIGNAL, Kind.FROZEN, Kind.FAILED}

@@ -152,6 +152,7 @@ def qt_palette(palette: Palette) -> QPalette:
 _SHEET = """
 QWidget {{ color: {text}; }}
 QMainWindow, QDialog {{ background: {ground}; }}
+QDialog {{ border: 1px solid {hairline}; }}
 QFrame#panel, QWidget#panel {{ background: {panel}; }}
 QLabel#heading {{ color: {secondary}; font-size: 13px; font-weight: 600; }}
 QLabel#quiet {{ color: {secondary}; }}
@@ -181,6 +182,14 @@ QMenu::separator {{ height: 1px; background: {hairline}; margin: 6px 4px; }}
 QLineEdit, QListWidget {{
     background: {panel}; border: 1px solid {hairline}; border-radius: 6px; padding: 6px; }}
 QLineEdit:focus, QListWidget:focus {{ border-color: {landmark}; }}
+QComboBox {{ background: {raised}; border: 1px solid {hairline}; border-radius: 6px; padding: 6px 10px; }}
+QComboBox:hover {{ border-color: {secondary}; }}
+QComboBox:focus {{ border-color: {landmark}; }}
+QComboBox:disabled {{ color: {secondary}; background: transparent; }}
+QComboBox::drop-down {{ border: none; width: 24px; }}
+QComboBox QAbstractItemView {{
+    background: {panel}; border: 1px solid {hairline}; padding: 4px; outline: none;
+    selection-background-color: {raised}; selection-color: {text}; }}
 QListWidget::item {{ padding: 8px; border-radius: 4px; }}
 QListWidget::item:selected {{ background: {raised}; color: {text}; }}
 QListWidget::item:disabled {{ color: {secondary}; }}

@@ -1,33 +1,29 @@
 """The timeline that grows: findings, landmarks, preparation, blind time and the probability curve.
 
-Owns their drawing over stream time. Must not know the pipeline; emits `seekRequested(seconds)`.
-The lanes are drawn into a picture when something changed (at most five times a second); the playhead
-is drawn over it at every paint, so that it glides.
+Owns what is known over stream time, and the playhead; `lanes` draws the rest. Must not know the pipeline;
+emits `seekRequested(seconds)`. The lanes are drawn into a picture when something changed (at most five
+times a second); the playhead is drawn over it at every paint, so that it glides.
 """
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
+import time as clock
+from dataclasses import replace
 
-from PySide6.QtCore import QElapsedTimer, QEvent, QPointF, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF
+from PySide6.QtCore import QElapsedTimer, QEvent, QPointF, Qt, QTimer, Signal
+from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from endostream.types import BlindSpan, Finding
 
-from . import icons, theme
-from .findings_panel import colour_role
+from . import theme
 from .indicator import reason_for_people
+from .lanes import AXIS, GUTTER, HEIGHT, RIGHT, Lanes
 from .ledger import Key
+from .outage import Outage
 from .samples import Sample, spoken_time
-from .track import ADEQUATE, BLIND, INADEQUATE, JUDGED, THERAPY, UNSEEN, Columns, Track
+from .track import ADEQUATE, INADEQUATE, THERAPY, Track
 
-GUTTER, RIGHT = 92, 18
-HEIGHT = 146
-LANES = {"findings": (8, 16), "landmarks": (28, 14), "preparation": (47, 9), "blind": (60, 11)}
-CURVE = (76, 44)
-AXIS = 122
 SHORTEST = 60.0
 """Seconds shown at least, when the length is not known."""
 BLIND_MINIMUM = 0.4
@@ -36,21 +32,6 @@ CONTEXTS = {
     INADEQUATE: "preparation: inadequate",
     THERAPY: "therapy in progress",
 }
-STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-
-
-def stretches(
-    met: list[tuple[float, int]], until: float, gap: float, least: float
-) -> list[tuple[int, float, float]]:
-    """Value, start and end of what was met at some times, each holding up to the next time within `gap`."""
-    found: list[tuple[int, float, float]] = []
-    for (time, value), (after, _) in pairwise([*met, (until, 0)]):
-        end = after if 0 < after - time <= gap else time + least
-        if found and found[-1][0] == value and found[-1][2] >= time:
-            found[-1] = (value, found[-1][1], end)
-        else:
-            found.append((value, time, end))
-    return found
 
 
 class Timeline(QWidget):
@@ -65,6 +46,7 @@ class Timeline(QWidget):
         self._findings: dict[Key, tuple[Finding, bool]] = {}
         self._blind: list[BlindSpan] = []
         self._blind_now: tuple[float, str] | None = None
+        self._outage: tuple[BlindSpan, float] | None = None
         self._time: float | None = None
         self._duration: float | None = None
         self._shown_end = SHORTEST
@@ -90,7 +72,7 @@ class Timeline(QWidget):
         self._track = Track(step)
         self._findings.clear()
         self._blind.clear()
-        self._blind_now = None
+        self._blind_now = self._outage = None
         self._time, self._duration, self._seekable = None, duration, seekable
         self._shown_end = duration or SHORTEST
         self._dirty = True
@@ -121,6 +103,23 @@ class Timeline(QWidget):
         self._blind = [s for s in self._blind if s.end <= span.start or s.start >= span.end]
         self._blind.append(span)
         self._dirty = True
+
+    def set_outage(self, outage: Outage | None) -> None:
+        """Show the stretch without a live picture while it grows; None ends it."""
+        span = self._lasting()
+        if span is not None and not any(s.start < span.end and span.start < s.end for s in self._blind):
+            self._blind.append(span)  # until the ledger's own takes its place
+        self._outage = None
+        if outage is not None:
+            self._outage = (BlindSpan(outage.time, outage.time, outage.kind), outage.since)
+        self._dirty = True
+
+    def _lasting(self) -> BlindSpan | None:
+        """The stretch without a live picture up to now."""
+        if self._outage is None:
+            return None
+        span, since = self._outage
+        return replace(span, end=span.start + max(0.0, clock.monotonic() - since))
 
     def set_time(self, time: float) -> None:
         """Move the playhead."""
@@ -170,6 +169,11 @@ class Timeline(QWidget):
     # Painting
 
     def _redraw(self) -> None:
+        lasting = self._lasting()
+        if lasting is not None:
+            self._dirty = True
+            if self._duration is None:
+                self._shown_end = max(self._shown_end, lasting.end * 1.06)
         if self._dirty and self.isVisible():
             self._dirty = False
             self._lanes = None
@@ -198,141 +202,28 @@ class Timeline(QWidget):
         pixmap = QPixmap(self.size() * ratio)
         pixmap.setDevicePixelRatio(ratio)
         painter = QPainter(pixmap)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        whole = QRectF(0, 0, self.width(), self.height())
-        painter.fillRect(whole, self._palette.colour("panel"))
-        painter.fillRect(QRectF(0, 0, self.width(), 1), self._palette.colour("hairline"))
-        self._draw_names(painter)
-        self._draw_axis(painter)
-        painter.setClipRect(QRectF(GUTTER - 8, 0, self.width() - GUTTER - RIGHT + 16, self.height()))
-        self._draw_curve(painter)
-        self._draw_blind(painter)
-        self._draw_findings(painter)
+        self._lanes_now().draw(painter)
         painter.end()
         return pixmap
 
-    def _draw_names(self, painter: QPainter) -> None:
-        painter.setFont(theme.font(theme.TINY))
-        lanes = {**LANES, "probability": (CURVE[0], CURVE[1])}
-        for name, (top, height) in lanes.items():
-            painter.setPen(self._palette.colour("secondary"))
-            box = QRectF(16, top - 4, GUTTER - 24, height + 8)
-            painter.drawText(box, Qt.AlignmentFlag.AlignVCenter, name)
-            if name != "probability":
-                lane = QRectF(GUTTER, top + height / 2 - 0.5, self.width() - GUTTER - RIGHT, 1)
-                painter.fillRect(lane, self._palette.colour("hairline"))
-
-    def _draw_axis(self, painter: QPainter) -> None:
-        room = self.width() - GUTTER - RIGHT
-        step = next((s for s in STEPS if room * s / self._shown_end >= 84), STEPS[-1])
-        painter.setFont(theme.font(theme.TINY))
-        painter.fillRect(QRectF(GUTTER, AXIS, room, 1), self._palette.colour("hairline"))
-        for place in range(math.floor(self._shown_end / step) + 1):
-            x = self.x_of(place * step)
-            painter.fillRect(QRectF(x, AXIS, 1, 4), self._palette.colour("secondary"))
-            painter.setPen(self._palette.colour("secondary"))
-            box = QRectF(x - 40, AXIS + 4, 80, 16)
-            box.moveRight(min(box.right(), self.width() - 2.0))
-            if place * step < self._shown_end - 0.2 * step or room * step / self._shown_end >= 84:
-                painter.drawText(box, Qt.AlignmentFlag.AlignCenter, spoken_time(place * step))
-
-    def _draw_curve(self, painter: QPainter) -> None:
-        top, height = CURVE
-        if self._threshold is not None:
-            pen = QPen(self._palette.colour("secondary", 0.6), 1.0, Qt.PenStyle.DotLine)
-            painter.setPen(pen)
-            y = top + height * (1 - self._threshold)
-            painter.drawLine(QPointF(GUTTER, y), QPointF(self.width() - RIGHT, y))
-        columns = self._track.columns(0.0, self._shown_end, max(1, self.width() - GUTTER - RIGHT))
-        gap, last = self._track.gap(columns), -math.inf
-        self._draw_context(painter, columns, gap)
-        line: list[QPointF] = []
-        for time, score, seen in zip(
-            columns.times.tolist(), columns.scores.tolist(), columns.seen.tolist(), strict=True
-        ):
-            if seen == UNSEEN:
-                continue
-            if time - last > gap or seen == BLIND:
-                self._stroke(painter, line)
-                line = []
-            if seen == JUDGED:
-                line.append(QPointF(self.x_of(time), top + height * (1 - score)))
-                last = time
-        self._stroke(painter, line)
-
-    def _stroke(self, painter: QPainter, line: list[QPointF]) -> None:
-        if len(line) == 1:  # one analysis far from any other
-            painter.setPen(QPen(self._palette.colour("text", 0.85), 2.5))
-            painter.drawPoint(line[0])
-        if len(line) < 2:
-            return
-        base = CURVE[0] + CURVE[1]
-        area = [QPointF(line[0].x(), base), *line, QPointF(line[-1].x(), base)]
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(self._palette.colour("finding", 0.14))
-        painter.drawPolygon(QPolygonF(area))
-        painter.setPen(QPen(self._palette.colour("text", 0.85), 1.4))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawPolyline(QPolygonF(line))
-
-    def _draw_context(self, painter: QPainter, columns: Columns, gap: float) -> None:
-        """Preparation (inadequate is full, adequate is faint) and therapy, each up to the next analysis."""
-        looks = {
-            ADEQUATE: ("preparation", self._palette.colour("text", 0.28)),
-            INADEQUATE: ("preparation", self._palette.colour("text", 0.75)),
-            THERAPY: ("findings", self._palette.colour("therapy", 0.8)),
-        }
-        met = [
-            (time, value)
-            for time, value, seen in zip(
-                columns.times.tolist(), columns.context.tolist(), columns.seen.tolist(), strict=True
-            )
-            if seen != UNSEEN
-        ]
-        for value, start, end in stretches(met, self._track.end, gap, self._track.bucket):
-            if value in looks:
-                lane, colour = looks[value]
-                top, height = LANES[lane]
-                width = max(1.5, self.x_of(end) - self.x_of(start))
-                painter.fillRect(QRectF(self.x_of(start), top, width, height), colour)
-
-    def _draw_blind(self, painter: QPainter) -> None:
-        top, height = LANES["blind"]
-        spans = [(span.start, span.end) for span in self._blind]
+    def _lanes_now(self) -> Lanes:
+        blind = self._blind_spans()
         if self._blind_now is not None and self._track.end - self._blind_now[0] >= BLIND_MINIMUM:
-            spans.append((self._blind_now[0], self._track.end))
-        for start, end in spans:
-            left = self.x_of(start)
-            box = QRectF(left, top, max(3.0, self.x_of(end) - left), height)
-            icons.hatch(painter, box, self._palette.colour("blind"))
+            blind = [*blind, BlindSpan(self._blind_now[0], self._track.end, self._blind_now[1])]
+        return Lanes(
+            palette=self._palette,
+            width=self.width(),
+            height=self.height(),
+            shown_end=self._shown_end,
+            track=self._track,
+            findings=self._findings.values(),
+            blind=blind,
+            threshold=self._threshold,
+        )
 
-    def _draw_findings(self, painter: QPainter) -> None:
-        for finding, landmark in self._findings.values():
-            colour = self._palette.colour(colour_role(finding, landmark))
-            if landmark:
-                top, height = LANES["landmarks"]
-                box = QRectF(self.x_of(finding.peak.time) - height / 2, top, height, height)
-                icons.draw(painter, "diamond", box, colour)
-                continue
-            self._draw_bar(painter, finding, colour)
-
-    def _draw_bar(self, painter: QPainter, finding: Finding, colour: QColor) -> None:
-        top, height = LANES["findings"]
-        end = finding.end if finding.end is not None else max(self._track.end, finding.start)
-        left = self.x_of(finding.start)
-        box = QRectF(left, top, max(4.0, self.x_of(end) - left), height)
-        if finding.review == "rejected":
-            painter.setPen(QPen(self._palette.colour("secondary"), 1.2))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), 2, 2)
-            painter.drawLine(QPointF(box.left(), box.center().y()), QPointF(box.right(), box.center().y()))
-            return
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(colour)
-        painter.drawRoundedRect(box, 2, 2)
-        if finding.review == "confirmed" and box.width() >= 12:
-            mark = QRectF(box.center().x() - 5, box.center().y() - 5, 10, 10)
-            icons.draw(painter, "check", mark, self._palette.colour("ground"))
+    def _blind_spans(self) -> list[BlindSpan]:
+        lasting = self._lasting()
+        return self._blind if lasting is None else [*self._blind, lasting]
 
     # Input
 
@@ -368,7 +259,8 @@ class Timeline(QWidget):
             near = abs(finding.peak.time - time) < 2 * slack if landmark else False
             if near or finding.start - slack <= time <= end + slack:
                 words.append(f"{finding.label} {finding.peak.confidence:.2f}")
-        words += [f"blind: {reason_for_people(s.reason)}" for s in self._blind if s.start <= time <= s.end]
+        spans = (s for s in self._blind_spans() if s.start <= time <= s.end)
+        words += [f"blind: {reason_for_people(s.reason)}" for s in spans]
         return "\n".join(words)
 
     def leaveEvent(self, event: QEvent) -> None:

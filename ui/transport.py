@@ -22,12 +22,14 @@ PLAYING = {
     "step_forward": "step",
     "next": "next",
 }
-CHIPS = ("still", "heatmap", "contour", "hide", "full")
+CHIPS = ("still", "heatmap", "contour", "hide", "synced", "full")
 CHIP_WORDS = {
     "still": "Still",
     "heatmap": "Heat map",
     "contour": "Contour",
     "hide": "Hide all",
+    "synced": "Synced",
+    "record": "Record",
     "full": "Full",
 }
 
@@ -55,11 +57,17 @@ class Transport(QWidget):
         self._live = QLabel("")
         self._live.setObjectName("quiet")
         self._file_part = self._make_file_part()
+        self._live_part = QWidget()
+        live = QHBoxLayout(self._live_part)
+        live.setContentsMargins(4, 0, 0, 0)
+        live.setSpacing(12)
+        live.addWidget(self._live)
+        live.addWidget(self._chip("record"))
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 6, 16, 6)
         row.setSpacing(4)
         row.addWidget(self._file_part)
-        row.addWidget(self._live)
+        row.addWidget(self._live_part)
         row.addStretch()
         word = QLabel("overlay strength")
         word.setObjectName("quiet")
@@ -119,13 +127,14 @@ class Transport(QWidget):
         return button
 
     def set_file(self, file: bool) -> None:
-        """Show the playing buttons for a file, or the word `live`."""
+        """Show the playing buttons for a file, or the word `live` and the record switch."""
         self._file_part.setVisible(file)
-        self._live.setVisible(not file)
+        self._live_part.setVisible(not file)
 
     def set_live_word(self, word: str) -> None:
         """What is said in the place of the playing buttons."""
         self._live.setText(word)
+        self._buttons["record"].setVisible(word == "live")
 
     def set_playing(self, playing: bool) -> None:
         """Show pause while playing, play while paused."""

@@ -1,62 +1,75 @@
-"""The picture and its overlays; the picture keeps its aspect and nothing ever covers it.
+"""The picture and its overlays; the picture keeps its aspect and nothing ever covers it while it is live.
 
-Owns painting frame, heat map, contour, corner marks and the line under the picture that states the
-overlay's age. Must not know the pipeline; it is given frames and analyses.
+Owns which picture is painted with whose overlay, and the line under it that states the overlay's age.
+Must not know the pipeline; it is given frames and analyses.
 """
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEasingCurve, QPointF, QRectF, Qt, QVariantAnimation, Signal
+import time
+
+from PySide6.QtCore import QEasingCurve, QRectF, Qt, QTimer, QVariantAnimation, Signal
 from PySide6.QtGui import (
     QColor,
     QDragEnterEvent,
     QDropEvent,
-    QFont,
     QImage,
     QMouseEvent,
     QPainter,
-    QPainterPath,
     QPaintEvent,
-    QPen,
 )
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from endostream.types import Analysis, Frame
-from endostream.vocabulary import term
 
-from . import icons, theme
-from .overlay_picture import FILL_OPACITY, as_qimage, heat_picture, outline, scaled
-from .samples import STALE, Layers, carried_age, freshness, overlay_age, spoken_age, tenths
+from . import theme
+from .ages import LATE, freshness, live_age, overlay_age, shown_frame, waited
+from .marks import paint_corners, paint_message
+from .outage import Outage
+from .outage_picture import DIM, dimmed, paint_frozen_frame, paint_no_signal
+from .overlay_line import Shown, legend, overlay_line
+from .overlay_painter import OverlayPainter
+from .overlay_picture import as_qimage, scaled
+from .samples import Layers
 
 MARGIN, FOOT = 12, 32
 RING_MS = 400
+FADE_MS = 16
+"""Milliseconds between two paints while an overlay fades because no picture comes any more."""
+STEADY = 0.008
+"""Seconds by which the age stated for a live picture may be wrong before it is stated anew."""
 
 
 class VideoView(QWidget):
-    """The picture with heat map and contour; emits `fileDropped(path)` and `doubleClicked()`."""
+    """The picture with heat map and contour; emits `fileDropped(path)`, `doubleClicked()` and `painted`."""
 
     fileDropped = Signal(str)
     doubleClicked = Signal()
+    painted = Signal(object, object)
+    """A picture on its first paint, and the analysis whose overlay was drawn on it, or None."""
 
     def __init__(self, palette: theme.Palette = theme.DARK) -> None:
         super().__init__()
         self._palette = palette
-        self._frame: Frame | None = None
+        self._newest: Frame | None = None
         self._analysis: Analysis | None = None
-        self._layers = Layers()
-        self._background: frozenset[str] = frozenset()
-        self._marked = False
+        self._told: Frame | None = None
+        self._outage: Outage | None = None
+        self._live = self._synced = self._marked = False
+        self._overlays = OverlayPainter()
         self._message = ("Drop a video here", "or choose a source with Ctrl+O, the sample with Ctrl+D")
         self._picture: tuple[object, QImage] | None = None
-        self._heat: tuple[object, QImage] | None = None
-        self._outline: tuple[object, QPainterPath] | None = None
-        self._stated_age: tuple[int, float | None] = (0, None)
+        self._grey: tuple[object, QImage] | None = None
+        self._stated: float | None = None
+        self._given: tuple[int, float | None] = (0, None)
         self._ring = QVariantAnimation(self)
         self._ring.setDuration(RING_MS)
         self._ring.setStartValue(0.0)
         self._ring.setEndValue(1.0)
         self._ring.setEasingCurve(QEasingCurve.Type.OutCubic)
         self._ring.valueChanged.connect(self.update)
+        self._fade = QTimer(self, singleShot=True, timerType=Qt.TimerType.PreciseTimer)
+        self._fade.timeout.connect(self.update)
         self.setAcceptDrops(True)
         self.setMinimumSize(320, 240)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -65,23 +78,39 @@ class VideoView(QWidget):
     # What it is given
 
     def set_frame(self, frame: Frame | None) -> None:
-        """Show this picture."""
-        self._frame = frame
-        self.update()
+        """Show this picture; in synced mode only know that it is the newest."""
+        before, self._newest = self.frame_shown, frame
+        if frame is None or self.frame_shown is not before:
+            self.update()
 
     def set_analysis(self, analysis: Analysis | None) -> None:
         """Draw the overlays of this analysis while they are fresh enough for the picture shown."""
         self._analysis = analysis
         self.update()
 
+    def set_live(self, live: bool) -> None:
+        """Say whether pictures come at their own pace: then ages go on while none comes."""
+        self._live = live
+        self.update()
+
+    def set_synced(self, synced: bool) -> None:
+        """Show the picture that was analysed, with its own overlay, or the newest one."""
+        self._synced = synced
+        self.update()
+
+    def set_outage(self, outage: Outage | None) -> None:
+        """Say that the picture is lost or frozen, or is as it should be again."""
+        self._outage = outage
+        self.update()
+
     def set_layers(self, layers: Layers) -> None:
         """Choose the overlays."""
-        self._layers = layers
+        self._overlays.layers = layers
         self.update()
 
     def set_background(self, labels: frozenset[str]) -> None:
         """Name the classes whose class map means nothing and is not drawn."""
-        self._background = labels
+        self._overlays.background = labels
         self.update()
 
     def set_marked(self, marked: bool) -> None:
@@ -96,8 +125,11 @@ class VideoView(QWidget):
         self.update()
 
     def set_stated_age(self, age: float | None) -> None:
-        """The age in seconds that the line states, given at most four times a second."""
-        self._stated_age = (self._stated_age[0] + 1, age)
+        """The age in seconds that the line states of a file, given at most four times a second.
+
+        For a live picture the line states the age at the moment of painting.
+        """
+        self._given = (self._given[0] + 1, age)
         self.update()
 
     def set_palette(self, palette: theme.Palette) -> None:
@@ -113,25 +145,38 @@ class VideoView(QWidget):
     # What it can be asked
 
     @property
+    def behind(self) -> float | None:
+        """Seconds between the newest picture and the analysis; by the clock once no picture comes."""
+        if self._live:
+            return live_age(self._newest, self._analysis, time.monotonic())
+        return overlay_age(self._newest, self._analysis)
+
+    @property
     def age(self) -> float | None:
         """Seconds between the picture shown and the one its overlay belongs to."""
-        return overlay_age(self._frame, self._analysis)
+        behind = self.behind
+        if self._synced and behind is not None and self._analysis is not None:
+            shown = shown_frame(self._newest, self._analysis, behind)
+            return 0.0 if shown is self._analysis.frame else behind
+        return behind
 
     @property
     def frame_shown(self) -> Frame | None:
         """The picture shown."""
-        return self._frame
+        return shown_frame(self._newest, self._analysis, self.behind) if self._synced else self._newest
 
     @property
     def analysis_shown(self) -> Analysis | None:
-        """The analysis whose overlay is drawn, or None when it is too old or of another epoch."""
-        return self._analysis if freshness(self.age) > 0 else None
+        """The analysis whose overlay is drawn, or None when it is too old, of another epoch, or not live."""
+        lost = self._outage is not None and self._outage.kind == "no-signal"
+        return self._analysis if freshness(self.age) > 0 and not lost else None
 
     def picture_rect(self) -> QRectF:
         """Where the picture lies in the widget, in logical pixels; empty without a picture."""
-        if self._frame is None:
+        frame = self.frame_shown
+        if frame is None:
             return QRectF()
-        height, width = self._frame.image.shape[:2]
+        height, width = frame.image.shape[:2]
         room = QRectF(self.rect()).adjusted(MARGIN, MARGIN, -MARGIN, -FOOT)
         scale = min(room.width() / width, room.height() / height)
         w, h = max(1, round(width * scale)), max(1, round(height * scale))
@@ -140,18 +185,26 @@ class VideoView(QWidget):
 
     def overlay_line(self) -> str:
         """What the line under the picture says of the overlay: never silent about a missing one."""
-        age = self._stated_age[1] if self._stated_age[0] else self.age
-        if self._frame is None:
-            return ""
-        if self._analysis is None or self.age is None or age is None:
-            return "not analysed"
-        if self._layers.hidden:
-            return "overlays hidden"
-        if freshness(self.age) == 0:
-            return f"overlay hidden, {spoken_age(max(age, 1.0))} old"
-        if age > STALE:
-            return f"overlay {spoken_age(age)}, fading"
-        return f"overlay {spoken_age(age)}"
+        return overlay_line(self._shown(), self._overlays.layers, self._outage, time.monotonic())
+
+    def _shown(self) -> Shown:
+        return Shown(
+            frame=self.frame_shown,
+            analysis=self._analysis,
+            age=self.age,
+            behind=self.behind,
+            stated=self._stated_now(),
+            synced=self._synced,
+        )
+
+    def _stated_now(self) -> float | None:
+        """The age that the line states: true when it is painted, and steady while it stays nearly true."""
+        behind = self.behind
+        if not self._live and self._given[0] and not self._synced:
+            return self._given[1]
+        if behind is None or self._stated is None or abs(self._stated - behind) > STEADY:
+            self._stated = behind
+        return self._stated
 
     # Painting
 
@@ -159,20 +212,59 @@ class VideoView(QWidget):
         """Draw ground, picture, overlays, corner marks and the line under the picture."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), QColor(theme.DARK.ground))
-        if self._frame is None:
-            self._paint_message(painter)
+        frame, outage = self.frame_shown, self._outage
+        if outage is not None and outage.kind == "no-signal":
+            self._paint_lost(painter, outage)
+        elif frame is None:
+            paint_message(painter, QRectF(self.rect()), *self._message)
         else:
-            box = self.picture_rect()
-            painter.drawImage(box.topLeft(), self._display_picture(self._frame, box))
-            strength = freshness(self.age)
-            if strength > 0 and self._analysis is not None:
-                painter.save()
-                painter.setClipRect(box)
-                self._paint_overlays(painter, box, self._analysis, strength)
-                painter.restore()
-            self._paint_corners(painter, box)
-            self._paint_line(painter, box)
+            self._paint_picture(painter, frame)
         painter.end()
+
+    def _paint_picture(self, painter: QPainter, frame: Frame) -> None:
+        box, age = self.picture_rect(), self.age
+        painter.drawImage(box.topLeft(), self._display_picture(frame, box))
+        strength = freshness(age)
+        drawn = self._analysis if strength > 0 else None
+        if drawn is not None:
+            running = self._ring.state() == QVariantAnimation.State.Running
+            self._overlays.ring = float(self._ring.currentValue()) if running else None
+            painter.save()
+            painter.setClipRect(box)
+            self._overlays.paint(painter, box, drawn, strength)
+            painter.restore()
+        if self._outage is not None:
+            paint_frozen_frame(painter, box)
+        elif self._marked:
+            paint_corners(painter, box)
+        self._paint_line(painter, box)
+        if drawn is not None and self._live:
+            self._fade.start(self._until_stale())
+        if frame is not self._told:
+            self._told = frame
+            layers = self._overlays.layers
+            seen = layers.shows_contour or layers.shows_heatmap
+            self.painted.emit(frame, drawn if seen else None)
+
+    def _until_stale(self) -> int:
+        """Milliseconds until this paint may be no longer true though no picture comes."""
+        now = time.monotonic()
+        if self._newest is None or waited(self._newest, now):
+            return FADE_MS
+        return max(FADE_MS, round((self._newest.captured + LATE - now) * 1000) + 1)
+
+    def _paint_lost(self, painter: QPainter, outage: Outage) -> None:
+        """The last picture, dimmed, and over it that there is none."""
+        frame, box = self.frame_shown, self.picture_rect()
+        if frame is not None:
+            picture = self._display_picture(frame, box)
+            if self._grey is None or self._grey[0] is not picture:
+                self._grey = (picture, dimmed(picture))
+            painter.setOpacity(DIM)
+            painter.drawImage(box.topLeft(), self._grey[1])
+            painter.setOpacity(1.0)
+            self._paint_line(painter, box)
+        paint_no_signal(painter, QRectF(self.rect()).adjusted(0, 0, 0, -FOOT), outage, time.monotonic())
 
     def _display_picture(self, frame: Frame, box: QRectF) -> QImage:
         ratio = self.devicePixelRatioF()
@@ -184,128 +276,20 @@ class VideoView(QWidget):
             self._picture = (key, picture)
         return self._picture[1]
 
-    def _paint_overlays(self, painter: QPainter, box: QRectF, analysis: Analysis, strength: float) -> None:
-        if self._layers.shows_heatmap and analysis.heatmap is not None and self._heat_label(analysis):
-            painter.setOpacity(strength)
-            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-            painter.drawImage(box, self._heat_picture(analysis, box))
-        if self._layers.shows_contour and analysis.mask is not None:
-            path = self._mask_outline(analysis, box).translated(box.topLeft())
-            if not path.isEmpty():
-                self._paint_contour(painter, path, analysis, strength)
-
-    def _paint_contour(
-        self, painter: QPainter, path: QPainterPath, analysis: Analysis, strength: float
-    ) -> None:
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        acting = analysis.acting
-        role = term(acting.label).role if acting else "finding"
-        colour = QColor(theme.DARK.therapy if role == "therapy" else theme.CONTOUR)
-        fill = QColor(colour)
-        fill.setAlphaF(FILL_OPACITY * self._layers.opacity * strength)
-        painter.setOpacity(1.0)
-        painter.fillPath(path, fill)
-        painter.setOpacity(strength)
-        edge = QColor(theme.EDGE)
-        edge.setAlphaF(0.8)
-        line = QPen(colour, 2.0)
-        if analysis.mask_source == "tracked":
-            line.setDashPattern([4.0, 3.0])
-        for pen in (QPen(edge, 4.0), line):
-            pen.setCosmetic(True)
-            pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-            painter.strokePath(path, pen)
-        if self._ring.state() == QVariantAnimation.State.Running:
-            progress = float(self._ring.currentValue())
-            bounds = path.boundingRect()
-            reach = 0.75 * max(bounds.width(), bounds.height()) * (1.8 - 0.8 * progress)
-            colour.setAlphaF(1.0 - 0.6 * progress)
-            painter.setPen(QPen(colour, 3.0))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawEllipse(bounds.center(), reach, reach)
-
-    def _heat_label(self, analysis: Analysis) -> str | None:
-        """The class whose map is drawn; a background class has nothing to show."""
-        acting = analysis.acting
-        if acting is None or not analysis.visible or acting.label in self._background:
-            return None
-        return None if term(acting.label).role == "background" else acting.label
-
-    def _heat_picture(self, analysis: Analysis, box: QRectF) -> QImage:
-        assert analysis.heatmap is not None
-        key = (id(analysis), analysis.frame.index, box.width(), box.height(), self._layers.opacity)
-        if self._heat is None or self._heat[0] != key:
-            size = (int(box.width()), int(box.height()))
-            self._heat = (key, heat_picture(analysis.heatmap, *size, self._layers.opacity))
-        return self._heat[1]
-
-    def _mask_outline(self, analysis: Analysis, box: QRectF) -> QPainterPath:
-        assert analysis.mask is not None
-        key = (id(analysis), analysis.frame.index, box.width(), box.height())
-        if self._outline is None or self._outline[0] != key:
-            self._outline = (key, outline(analysis.mask, box.width(), box.height()))
-        return self._outline[1]
-
-    def _paint_corners(self, painter: QPainter, box: QRectF) -> None:
-        if not self._marked:
-            return
-        painter.save()
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        pen = QPen(QColor(theme.CONTOUR), 4.0)
-        pen.setCapStyle(Qt.PenCapStyle.FlatCap)
-        pen.setJoinStyle(Qt.PenJoinStyle.MiterJoin)
-        painter.setPen(pen)
-        frame = box.adjusted(-6, -6, 6, 6)
-        arm = min(48.0, frame.height() / 5)
-        for corner, dx, dy in (
-            (frame.topLeft(), arm, arm),
-            (frame.topRight(), -arm, arm),
-            (frame.bottomRight(), -arm, -arm),
-            (frame.bottomLeft(), arm, -arm),
-        ):
-            painter.drawPolyline([corner + QPointF(dx, 0), corner, corner + QPointF(0, dy)])
-        painter.restore()
-
     def _paint_line(self, painter: QPainter, box: QRectF) -> None:
+        shown = self._shown()
         painter.setFont(theme.font(theme.BODY))
-        painter.setPen(QColor(theme.DARK.secondary))
         line = QRectF(box.left(), box.bottom() + 8, max(box.width(), 300), FOOT - 10)
         line.moveRight(min(line.right(), self.width() - MARGIN))
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-        if self.age is not None and self.age > STALE:
-            painter.setPen(QColor(theme.DARK.text))
-        painter.drawText(line, right, self.overlay_line())
+        loud = self._outage is not None or shown.late
+        painter.setPen(QColor(theme.DARK.text if loud else theme.DARK.secondary))
+        text = overlay_line(shown, self._overlays.layers, self._outage, time.monotonic())
+        painter.drawText(line, right, text)
         painter.setPen(QColor(theme.DARK.secondary))
-        painter.drawText(line, left, self._legend())
-
-    def _legend(self) -> str:
-        if self._layers.hidden:
-            return "bare picture"
-        shown = self.analysis_shown
-        parts = []
-        if self._layers.contour:
-            carried = carried_age(shown)
-            parts.append("contour" if carried is None else f"contour, tracked for {tenths(carried)}")
-        if self._layers.heatmap:
-            label = self._heat_label(shown) if shown is not None else None
-            parts.append(f"heat map: {label}" if label else "heat map: nothing to show")
-        return "  ·  ".join(parts) or "bare picture"
-
-    def _paint_message(self, painter: QPainter) -> None:
-        title, hint = self._message
-        middle = QPointF(self.rect().center())
-        edge = 72.0
-        box = QRectF(middle.x() - edge / 2, middle.y() - 96, edge, edge)
-        icons.draw(painter, "film", box, QColor(theme.DARK.hairline))
-        painter.setPen(QColor(theme.DARK.text))
-        painter.setFont(theme.font(theme.FAR, QFont.Weight.DemiBold))
-        wide = QRectF(16, middle.y() - 8, self.width() - 32, 32)
-        painter.drawText(wide, Qt.AlignmentFlag.AlignCenter, title)
-        painter.setPen(QColor(theme.DARK.secondary))
-        painter.setFont(theme.font(theme.BODY))
-        flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop | Qt.TextFlag.TextWordWrap
-        painter.drawText(wide.translated(0, 34).adjusted(0, 0, 0, 60), flags, hint)
+        if self._outage is None or self._outage.kind == "frozen":
+            painter.drawText(line, left, legend(self.analysis_shown, self._overlays))
 
     # Input
 

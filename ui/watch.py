@@ -1,39 +1,70 @@
 """What of a run is on the screen: the newest picture, its analysis, how far the run has come.
 
-Owns the polling of the two newest values. Must not know Qt, widgets or the life of the run.
+Owns the polling of the two newest values, and which picture is shown. Must not know Qt, widgets or the
+life of the run.
 """
 
 from __future__ import annotations
 
-from endostream.types import Analysis, Frame, State
+import time
+from dataclasses import dataclass
 
-from .indicator import Situation
+from endostream.types import Analysis, Frame
+
+from .ages import live_age, overlay_age, shown_frame, waited
 from .life import Running
-from .samples import Sample, overlay_age
+from .samples import Sample
 
 BEHIND = 1.0
 """Seconds behind the furthest analysed time from which a file is being seen again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class News:
+    """What has changed since the last look."""
+
+    frame: Frame | None
+    """A newer picture, or None."""
+    analysed: bool
+    """True when there is another analysis, or none any more."""
 
 
 class Watch:
     """The newest picture and analysis of one run."""
 
     def __init__(self) -> None:
-        self.frame: Frame | None = None
+        self.newest: Frame | None = None
         self.analysis: Analysis | None = None
         self.sample: Sample | None = None
+        self.live = False
+        """True for a source whose pictures come at their own pace."""
+        self.synced = False
+        """True when the picture shown is the one that was analysed."""
         self._furthest = 0.0
         self._versions = (-1, -1)
 
     @property
+    def frame(self) -> Frame | None:
+        """The picture shown."""
+        return shown_frame(self.newest, self.analysis, self.age) if self.synced else self.newest
+
+    @property
     def time(self) -> float:
         """Stream time in seconds of the picture shown."""
-        return self.frame.time if self.frame is not None else 0.0
+        frame = self.frame
+        return frame.time if frame is not None else 0.0
 
     @property
     def age(self) -> float | None:
-        """Seconds between the picture shown and its analysis; None when it has none."""
-        return overlay_age(self.frame, self.analysis)
+        """Seconds between the newest picture and its analysis; None when it has none."""
+        if self.live:
+            return live_age(self.newest, self.analysis, time.monotonic())
+        return overlay_age(self.newest, self.analysis)
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which a live source has sent nothing; 0 while pictures come."""
+        return waited(self.newest, time.monotonic()) if self.live else 0.0
 
     @property
     def behind(self) -> bool:
@@ -45,33 +76,24 @@ class Watch:
         """The newest sample, when the picture shown belongs to the same stretch."""
         return self.sample if self.age is not None else None
 
-    def situation(
-        self, state: State, failure: str | None, doing: str, labels: tuple[str, ...], again: bool
-    ) -> Situation:
-        """The facts for the indicator; `labels` are the findings seen now."""
-        return Situation(
-            state=state,
-            failure=failure,
-            doing=doing,
-            sample=self.judged,
-            age=self.age,
-            open_labels=labels,
-            replaying=again,
-        )
+    def holds(self, frame: Frame) -> bool:
+        """True when this picture is one of this run's newest two."""
+        return frame is self.newest or (self.analysis is not None and frame is self.analysis.frame)
 
     def take(self, sample: Sample) -> None:
         """Take in the numbers of an analysed frame."""
         self.sample = sample
         self._furthest = max(self._furthest, sample.time)
 
-    def look(self, pipeline: Running) -> tuple[Frame | None, Analysis | None] | None:
+    def look(self, pipeline: Running) -> News | None:
         """What is newer than at the last look; None when nothing is."""
         versions = (pipeline.latest_frame.version, pipeline.latest_analysis.version)
         if versions == self._versions:
             return None
-        frame = pipeline.latest_frame.get() if versions[0] != self._versions[0] else None
-        analysis = pipeline.latest_analysis.get() if versions[1] != self._versions[1] else None
+        framed, analysed = versions[0] != self._versions[0], versions[1] != self._versions[1]
         self._versions = versions
-        self.frame = frame or self.frame
-        self.analysis = analysis or self.analysis
-        return frame, analysis
+        frame = pipeline.latest_frame.get() if framed else None
+        self.newest = frame or self.newest
+        if analysed:
+            self.analysis = pipeline.latest_analysis.get()
+        return News(frame, analysed)

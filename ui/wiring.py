@@ -6,32 +6,25 @@ signals come from other threads, and Qt then queues them to the main one.
 
 from __future__ import annotations
 
-import re
-
 from PySide6.QtCore import QObject
 
 from endostream.types import Analysis, FindingEvent, Frame, RunInfo, Status
 
 from .controller import Controller
-from .footer import figures
+from .figures_panel import figures_line
 from .indicator import Indicator, Kind
-from .life import Ending, Wish
+from .life import Ending, Wish, shown_spec
 from .main_window import MainWindow
+from .outage import Outage
 from .samples import Notice, Sample, listed
 
 
-def subject_of(info: RunInfo) -> str:
-    """Source and pack, for the strip."""
+def subject_of(info: RunInfo, profile: str = "") -> str:
+    """Source, pack and, for a live source, what was decided about patient text, for the strip."""
     exam = "" if info.exam == "any" else f"{info.exam} exam  ·  "
-    return f"{exam}{info.source.name}  ·  {info.pack.get('name', '')} {info.pack.get('version', '')}".strip()
-
-
-def shown_spec(spec: str) -> str:
-    """A source as the user wrote it, shortened, without credentials."""
-    bare = re.sub(r"(?<=://)[^/@\s]*@", "", spec)
-    return (
-        bare if "://" in bare or ":" in bare[:8] else bare.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    )
+    mask = f"  ·  mask: {info.phi_mask if profile else 'undecided'}" if info.source.live else ""
+    pack = f"{info.pack.get('name', '')} {info.pack.get('version', '')}".strip()
+    return f"{exam}{info.source.name}  ·  {pack}{mask}"
 
 
 class Wiring(QObject):
@@ -49,6 +42,9 @@ class Wiring(QObject):
         c.findingChanged.connect(self._on_finding)
         c.stillReady.connect(w.findings.set_still)
         c.blinded.connect(w.timeline.add_blind)
+        c.outageChanged.connect(self._on_outage)
+        c.recordingChanged.connect(w.show_recording)
+        w.view.painted.connect(c.shown)
         c.indicated.connect(self._on_indicator)
         c.measured.connect(self._on_measured)
         c.noticed.connect(self._on_notice)
@@ -73,6 +69,7 @@ class Wiring(QObject):
         if not wish.replay:
             w.findings.clear()
             w.timeline.start(None, False)
+            w.view.set_live(False)
             w.transport.set_file(False)
             w.transport.set_live_word("")
             w.view.set_frame(None)
@@ -91,7 +88,8 @@ class Wiring(QObject):
         w.timeline.set_threshold(threshold)
         w.scores.set_classes(listed(info, "unreliable"), threshold)
         w.view.set_background(listed(info, "background"))
-        w.strip.set_subject(subject_of(info))
+        w.strip.set_subject(subject_of(info, self._controller.profile))
+        w.view.set_live(source.live)
         w.transport.set_file(source.seekable)
         w.transport.set_live_word("live" if source.live else source.kind)
         w.refresh_actions()
@@ -102,12 +100,12 @@ class Wiring(QObject):
         w.view.set_frame(frame)
         info = self._controller.info
         duration = info.source.duration if info is not None else None
-        w.strip.set_time(frame.time, duration)
-        w.timeline.set_time(frame.time)
+        w.strip.set_time(self._controller.time, duration)
+        w.timeline.set_time(self._controller.time)
         if first:
             w.refresh_actions()
 
-    def _on_analysis(self, analysis: Analysis) -> None:
+    def _on_analysis(self, analysis: Analysis | None) -> None:
         self._window.view.set_analysis(analysis)
 
     def _on_sample(self, sample: Sample) -> None:
@@ -135,14 +133,22 @@ class Wiring(QObject):
         w.view.set_marked(indicator.kind is Kind.FINDING)
         if indicator.kind is Kind.STARTING and w.view.frame_shown is None:
             w.view.set_message("Starting", indicator.detail)
-        if indicator.kind in (Kind.FAILED, Kind.NO_SIGNAL):
+        if indicator.kind in (Kind.FAILED, Kind.NO_SIGNAL, Kind.FROZEN):
             w.scores.set_sample(None)
             if w.view.frame_shown is None:
                 w.view.set_message("Not analysed", "choose another source with Ctrl+O")
 
+    def _on_outage(self, outage: Outage | None) -> None:
+        w = self._window
+        w.view.set_outage(outage)
+        w.timeline.set_outage(outage)
+        headings = {"no-signal": "NO SIGNAL", "frozen": "NOT JUDGED: picture frozen"}
+        w.scores.set_outage(headings[outage.kind] if outage is not None else "")
+
     def _on_measured(self, status: Status, age: float | None) -> None:
         info = self._controller.info
-        self._window.footer.set_figures(figures(status, age, info.engine if info is not None else {}))
+        self._window.footer.set_figures(figures_line(status, age, info.engine if info is not None else {}))
+        self._window.figures.set_status(status)
         self._window.view.set_stated_age(age)
 
     def _on_notice(self, notice: Notice) -> None:
@@ -153,6 +159,7 @@ class Wiring(QObject):
 
     def _on_playing(self, playing: bool) -> None:
         self._window.transport.set_playing(playing)
+        self._window.refresh_actions()
 
     def _on_ended(self, ending: Ending) -> None:
         if ending.status is None:

@@ -48,6 +48,19 @@ class AnalyzerRules:
     """When a frame cannot be judged."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Smoothed:
+    """What smoothing had come to at some frame."""
+
+    time: float
+    """Stream time in seconds."""
+    scores: tuple[FloatArray, ...]
+    """float32[C] of every classifier."""
+
+
+Resume = Callable[[Frame], Smoothed | None]
+
+
 def class_map(maps: FloatArray, index: int, published: bool = False) -> FloatArray:
     """The rectified map float32[gh, gw] of one class, min-max normalised to 0..1; a flat map gives zeros.
 
@@ -72,11 +85,15 @@ class Analyzer:
         The lanes; the first classifier acts.
     rules
         What the pack and the settings ask for.
+    resume
+        For a run that repeats another one in parts: where smoothing goes on from before a frame; None for
+        frames before which nothing is missing.
     """
 
-    def __init__(self, networks: Networks, rules: AnalyzerRules) -> None:
+    def __init__(self, networks: Networks, rules: AnalyzerRules, resume: Resume = lambda frame: None) -> None:
         self._networks = networks
         self._rules = rules
+        self._resume = resume
         weight = PUBLISHED_ALPHA if rules.published else None
         tau = 0.0 if rules.independent else rules.smoothing_s
         self._smoothers = [Smoother(tau, weight) for _ in networks.classifiers]
@@ -161,6 +178,9 @@ class Analyzer:
         frame, began, early, reason = self._pending.popleft()
         if frame.epoch != self._epoch:
             self.reset(frame.epoch)
+        if (before := self._resume(frame)) is not None:
+            for smoother, state in zip(self._smoothers, before.scores, strict=True):
+                smoother.resume(before.time, state)
         rules, took = self._rules, dict[str, float]()
         visible = reason is None
         answers = [lane.take() for lane in self._networks.classifiers]

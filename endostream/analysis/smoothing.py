@@ -52,6 +52,10 @@ class Smoother:
         """Forget everything: the next sample stands for itself."""
         self._state = None
 
+    def resume(self, time: float, state: FloatArray) -> None:
+        """Go on from what the average was at `time` seconds: float32[C]."""
+        self._state, self._time = state, time
+
     def update(self, time: float, probabilities: FloatArray, judged: bool = True) -> FloatArray:
         """The smoothed probabilities float32[C] at `time` seconds.
 

@@ -65,6 +65,7 @@ class Clip:
         self._sidecar = SidecarWriter(folder / SIDECAR)
         self._file: PacketFile | None = None
         self._stretch: Stretch | None = None
+        self._part: Part | None = None
         self._kind = b""
         self._done_s = 0.0
         self._done_bytes = 0
@@ -100,6 +101,7 @@ class Clip:
         place = (stretch.epoch, milliseconds(packet.pts, stretch.format.time_base))
         self._first = self._first or place
         self._last = max(self._last or place, place)
+        self._announce(self._file)
         self._look()
         return True
 
@@ -115,20 +117,24 @@ class Clip:
         path = self.folder / part_name(number)
         tags = {"PHI_MASK": self._phi_mask, "COMMENT": NOTICE}
         self._file = PacketFile(path, format, tags=tags, create=self._disk.create)
-        self._sidecar.write(
-            Part(
-                number=number,
-                file=path.name,
-                epoch=stretch.epoch,
-                codec=format.codec,
-                width=format.width,
-                height=format.height,
-                time_base=stretch.time_base,
-                mode=stretch.mode,
-                phi_mask=self._phi_mask,
-                wall=time.time(),
-            )
+        self._part = Part(
+            number=number,
+            file=path.name,
+            epoch=stretch.epoch,
+            codec=format.codec,
+            width=format.width,
+            height=format.height,
+            time_base=stretch.time_base,
+            mode=stretch.mode,
+            phi_mask=self._phi_mask,
+            wall=time.time(),
         )
+
+    def _announce(self, file: PacketFile) -> None:
+        """Write the line of a file once the file can be opened."""
+        if self._part is not None and file.there:
+            part, self._part = self._part, None
+            self._sidecar.write(part)
 
     def _finish_file(self) -> None:
         file, self._file = self._file, None
@@ -136,6 +142,7 @@ class Clip:
             return
         try:
             file.close()
+            self._announce(file)
         finally:
             self._done_s += file.seconds
             self._done_bytes += file.bytes

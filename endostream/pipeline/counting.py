@@ -81,12 +81,13 @@ class Counter:
         self._shown, self._overlay = Spread(), Spread()
         self._duration = 0.0
 
-    def captured(self, decode_s: float) -> None:
-        """A frame came; it took `decode_s` seconds to read."""
+    def captured(self, decode_s: float | None) -> None:
+        """A frame came; it took `decode_s` seconds to read, None where reading is waiting."""
         with self._lock:
             self._captured += 1
             self._in.tick(time.monotonic())
-            self._stage("decode", decode_s)
+            if decode_s is not None:
+                self._stage("decode", decode_s)
 
     def missed(self, count: int) -> None:
         """Frames came that nobody took in time."""

@@ -99,7 +99,7 @@ class Intake:
                     break
                 if live:
                     self._arrived(frame)
-                self._count.captured(took)
+                self._count.captured(None if live else took)
                 self._latest.set(frame)
                 if choice == "skip":
                     self._count.skipped()

@@ -23,6 +23,7 @@ from endostream.records.files import holds_session, write_json
 from endostream.records.session import Session
 from endostream.records.sidecar import SIDECAR, Sidecar, read_sidecar
 from endostream.replay.comparison import Comparison, compare, document
+from endostream.replay.continuing import Continuation
 from endostream.types import RunInfo, Status
 
 Say = Callable[[str], None]
@@ -123,7 +124,7 @@ def replay(
             paced=False,
             keeping=Keeping(target, overwrite=True),
             say=say,
-            repeat=Repeat(source, repeat_pack, phi_mask, facts),
+            repeat=Repeat(source, repeat_pack, phi_mask, facts, Continuation(live)),
         )
     except BaseException:
         source.close()
@@ -242,13 +243,17 @@ def _missing(source: RecordedSource, status: Status, comparison: Comparison) -> 
     if status.finish == "stopped":
         lines.append("stopped before the end of the recording; compared as far as it came")
     elif source.missing:
-        lines.append(f"{source.missing} frames analysed live are not in the recording")
-    if comparison.unrecorded and not comparison.stored:
+        lines.append(f"analysed live, but not in the recording: {_frames(source.missing)}")
+    if comparison.unrecorded:
         lines.append(
-            f"{comparison.unrecorded} analysed frames of the session were not replayed; its findings were "
-            "worked out again from the probabilities of those that were"
+            f"analysed live, but not replayed: {_frames(comparison.unrecorded)}; the live findings compared "
+            "are worked out from the probabilities of the others"
         )
     return lines
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
 
 
 def _document(

@@ -28,8 +28,8 @@ from endostream.types import ImageArray
 
 SAMPLE = "phantom_colonoscopy.mp4"
 FPS = 25
-CUT_S = 1.5
-"""How long the signal is lost in every second round."""
+CUTS_S = (1.5, 4.0)
+"""How long the signal is lost in every second round, in turn: after 3 s the connection is opened anew."""
 Done = subprocess.CompletedProcess[str]
 GIVE_UP_S = 240.0
 """A command that takes longer is killed."""
@@ -61,7 +61,7 @@ def run(*arguments: str) -> Done:
     return subprocess.run(command, capture_output=True, text=True, timeout=GIVE_UP_S, check=False)
 
 
-def record(clip: Clip, folder: Path, mode: str, seconds: float, cut: bool) -> Done:
+def record(clip: Clip, folder: Path, mode: str, seconds: float, cut_s: float) -> Done:
     """A live session of `seconds`, in which the signal may be lost once."""
     config = folder.with_suffix(".toml")
     config.write_text(f'[recording]\nmode = "{mode}"\nkeep_free_gb = 0.5\n')
@@ -76,11 +76,11 @@ def record(clip: Clip, folder: Path, mode: str, seconds: float, cut: bool) -> Do
             if over.wait(seconds / 2):
                 return
             sender.cut()
-            over.wait(CUT_S)
+            over.wait(cut_s)
             sender.restore()
 
         thread = threading.Thread(target=pull)
-        if cut:
+        if cut_s:
             thread.start()
         try:
             return run(
@@ -89,18 +89,18 @@ def record(clip: Clip, folder: Path, mode: str, seconds: float, cut: bool) -> Do
             )
         finally:
             over.set()
-            if cut:
+            if cut_s:
                 thread.join()
 
 
-def row(number: int, mode: str, cut: bool, folder: Path, document: dict[str, Any]) -> str:
+def row(number: int, mode: str, cut_s: float, folder: Path, document: dict[str, Any]) -> str:
     """One line of the table."""
     live = json.loads((folder / "findings.json").read_text())
     frames, seen, found = document["frames"], document["probabilities"], document["findings"]
     both, alone = found["both"], (len(found["only_live"]), len(found["only_replay"]))
     ends = [max(p["start_apart_frames"], p["end_apart_frames"]) for p in both]
     return (
-        f"{number:>5}  {mode:<9}{'cut' if cut else 'whole':<8}{live['frames']['captured']:>9}"
+        f"{number:>5}  {mode:<9}{f'-{cut_s:g} s' if cut_s else 'whole':<8}{live['frames']['captured']:>9}"
         f"{live['frames']['analysed']:>9}{frames['listed']:>8}{frames['replayed']:>9}{frames['missing']:>8}"
         f"{len(both) + alone[0]:>6}{len(both) + alone[1]:>7}{max(ends, default=0.0):>13.3f}"
         f"{seen['largest_difference']:>14.4f}  {document['verdict']}"
@@ -109,9 +109,10 @@ def row(number: int, mode: str, cut: bool, folder: Path, document: dict[str, Any
 
 def one(number: int, clip: Clip, base: Path, mode: str, seconds: float) -> bool:
     """Record and replay once; True when it holds."""
-    folder, cut = base / f"{number:03d}-{mode}", number % 2 == 0
+    folder = base / f"{number:03d}-{mode}"
+    cut_s = 0.0 if number % 2 else CUTS_S[number // 2 % len(CUTS_S) - 1]
     for step in (
-        lambda: record(clip, folder, mode, seconds, cut),
+        lambda: record(clip, folder, mode, seconds, cut_s),
         lambda: run("replay", str(folder), "--json"),
     ):
         done = step()
@@ -119,7 +120,7 @@ def one(number: int, clip: Clip, base: Path, mode: str, seconds: float) -> bool:
             print(f"{number:>5}  {mode:<9}exit {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
             return False
     document = json.loads(done.stdout)
-    print(row(number, mode, cut, folder, document), flush=True)
+    print(row(number, mode, cut_s, folder, document), flush=True)
     for line in document["warnings"]:
         print(f"       {line}", flush=True)
     return document["verdict"] in HOLDS[mode] and bool(document["findings"]["both"])

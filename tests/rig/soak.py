@@ -1,7 +1,7 @@
 """The long runs: `make soak`, or `python tests/rig/soak.py [RUN ...] [--minutes M] [--cycles N] [--json]`.
 
-Owns the table of long runs and how long they are. Every run gives figures, each with what is demanded of it; one
-that fails is a line of the table, and the others go on. A run of one's own is one entry more in `runs`.
+Owns the table of long runs and how long they are. Every run gives figures, each with what is demanded of it;
+one that fails is a line of the table, and the others go on. A run of one's own is one entry more in `runs`.
 """
 
 from __future__ import annotations

@@ -22,16 +22,16 @@ PROFILE = "text-left"
 """It has no layout for 720p, which is then scaled from that of 1080p."""
 DELAY_S = 0.2
 """Delay of the stub networks where ages are measured."""
-STEADY_S = 8.0
+STEADY_S = 6.0
 """Seconds of an undisturbed run when nothing is said."""
 
 
 def short_runs(seconds: float) -> dict[str, Run]:
-    """The runs of the bench by name: `seconds` undisturbed, and about 20 s of faults."""
+    """The runs of the bench by name: `seconds` undisturbed, and about 30 s of faults."""
     return {
         "steady": partial(steady, "udp", HD, DELAY_S, seconds),
         "cycles-tcp": partial(cycles, "tcp", HD, 2),
-        "cycles-udp": partial(cycles, "udp", HD, 2),
+        "cycles-udp": partial(cycles, "udp", HD, 1),
         "black-hole": partial(black_hole, "tcp", HD),
         "sizes": partial(sizes, "tcp", SIZES, PROFILE),
         "oddities": partial(oddities, "udp", HD),
@@ -51,5 +51,5 @@ def measure(runs: Mapping[str, Run], say: Callable[[str], None] = lambda line: N
 
 
 def run_rig(seconds: float = STEADY_S, say: Callable[[str], None] = lambda line: None) -> RigResult:
-    """The short rig; `seconds` is the undisturbed part, the rest takes about 25 s more."""
+    """The short rig; `seconds` is the undisturbed part, the rest takes about 30 s more."""
     return measure(short_runs(seconds), say)
