@@ -356,7 +356,8 @@ class Connection:
         return True
 
     def _pass_on(self, packet: av.Packet[VideoStream]) -> None:
-        if self._tap is None or self._format is None or not packet.size:
+        # One that was given up has a successor, whose packets the tap hears by now.
+        if self._tap is None or self._format is None or not packet.size or self._given_up.is_set():
             return
         data = bytes(packet)
         anew = begins_anew(self._format.codec, data)
