@@ -260,10 +260,15 @@ def test_an_older_pyav_lists_by_its_log(
 
 
 def test_asking_libav_to_tell_leaves_its_log_as_it_was(libav: Callable[..., Libav]) -> None:
-    level = av.logging.get_level()
+    before = av.logging.get_level()
     libav("win32", "dshow", list_options=("one ", "two\n"))
-    assert logged("video=x", "dshow", {"list_options": "true"}) == "one two\n"
-    assert av.logging.get_level() == level
+    try:
+        for level in (None, av.logging.ERROR):
+            av.logging.set_level(level)
+            assert logged("video=x", "dshow", {"list_options": "true"}) == "one two\n"
+            assert av.logging.get_level() == level
+    finally:
+        av.logging.set_level(before)
 
 
 def test_twins_without_an_identity_are_told_apart_by_their_place(libav: Callable[..., Libav]) -> None:

@@ -8,12 +8,23 @@ from __future__ import annotations
 import errno
 from fractions import Fraction
 from pathlib import Path
+from random import Random
+from typing import Any
 
+import av
 import pytest
 from devices_fakes import HDMI_STICK, LAYOUTS, METADATA, Card, Machine, Sizes
+from test_capture_media import write_video
 
-from endostream.capture import v4l2
-from endostream.capture.devices import find_again, find_device, list_devices, looks_like_device
+from endostream.capture import open_source, v4l2
+from endostream.capture.devices import (
+    as_json,
+    as_text,
+    find_again,
+    find_device,
+    list_devices,
+    looks_like_device,
+)
 from endostream.capture.modes import Mode
 from endostream.errors import SourceError
 
@@ -90,6 +101,29 @@ def test_a_device_pulled_while_it_is_asked_does_not_stop_the_listing(
     machine.plug("video0", Card(formats=HDMI_STICK, dies_after=questions))
     machine.plug("video1", Card(card=b"Second", formats=HDMI_STICK))
     assert "Second" in [d.name for d in list_devices()]
+    assert not machine.kernel.open
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_kernel_that_answers_anything_does_not_stop_the_listing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    machine.plug("video0", Card())
+    random = Random(seed)
+
+    def ask(handle: int, request: int, question: bytes) -> bytes:
+        if random.random() < 0.1:
+            raise OSError(random.choice((errno.EINVAL, errno.EIO, errno.ENODEV)), "")
+        answer = bytearray(random.randbytes(len(question)))
+        if request == v4l2.QUERYCAP:
+            answer[84:92] = b"\x01\0\0\0\0\0\0\0"
+        return bytes(answer)
+
+    monkeypatch.setattr(v4l2, "ask", ask)
+    for _ in range(50):
+        for found in list_devices():
+            assert found.name.isprintable() and found.identity
+            assert as_text([found]) and as_json([found])
     assert not machine.kernel.open
 
 
@@ -225,6 +259,14 @@ def test_a_second_one_of_the_make_does_not_confuse_a_running_one(machine: Machin
     assert find_again(address).file == moved
 
 
+def test_devices_that_nothing_tells_apart_are_never_guessed(machine: Machine) -> None:
+    machine.plug("video0", Card(bus=b"", formats=HDMI_STICK), usb=STICK, place="1-1")
+    machine.plug("video1", Card(bus=b"", formats=HDMI_STICK), usb=STICK, place="1-2")
+    address = find_device("webcam:0")
+    with pytest.raises(SourceError, match="is not connected"):
+        find_again(address)
+
+
 def test_a_number_is_a_node_and_never_an_index(machine: Machine) -> None:
     machine.plug("video2", Card(formats=HDMI_STICK), usb=STICK)
     machine.plug("video10", Card(card=b"Ten", formats=HDMI_STICK))
@@ -246,3 +288,35 @@ def test_a_connector_is_chosen_by_name_or_number(machine: Machine, wanted: str, 
     for wrong in ("HDMI", "7", "SDI"):
         with pytest.raises(SourceError, match=r"has no input .*: it has Composite, S-Video"):
             find_device(f"{node}?input={wrong}")
+
+
+def test_a_source_follows_its_device_to_another_node(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    write_video(clip)
+    nodes: list[str] = []
+    really = av.open
+
+    def open_clip(file: Any, *args: Any, **how: Any) -> Any:
+        """libav, whose v4l2 input gives the pictures of a file and ends."""
+        if how.get("format") != "v4l2":
+            return really(file, *args, **how)
+        nodes.append(Path(file).name)
+        if not Path(file).exists():
+            raise av.error.FileNotFoundError(errno.ENOENT, "No such file or directory")
+        assert how["options"]["video_size"] == "1280x720" and how["options"]["input_format"] == "mjpeg"
+        return really(clip)
+
+    monkeypatch.setattr(av, "open", open_clip)
+    machine.plug("video0", Card(formats=HDMI_STICK), usb=("534d", "2109", "0815"), place="1-1")
+    with open_source("usb:534d:2109:0815?size=1280x720") as source:
+        first = source.read()
+        machine.pull("video0")
+        machine.plug("video0", Card(card=b"Other", formats=HDMI_STICK), usb=("1", "2", ""), place="1-9")
+        machine.plug("video3", Card(formats=HDMI_STICK), usb=("534d", "2109", "0815"), place="1-4")
+        frame = first
+        while frame is not None and first is not None and frame.epoch == first.epoch:
+            frame = source.read()
+        assert first is not None and frame is not None
+    assert nodes[0] == "video0" and set(nodes[1:]) == {"video3"}

@@ -286,6 +286,34 @@ def test_fates_that_come_after_the_end_belong_to_it(
     assert indexes(sidecar) == list(range(10)) and sidecar.finished
 
 
+def test_fates_of_frames_before_the_first_picture_get_no_line(
+    tmp_path: Path, made: Callable[..., Recorder]
+) -> None:
+    recorder = made(before_s=0.0)
+    camera = Camera(recorder).connect().run(5, fate=False)
+    recorder.start(tmp_path)
+    camera.run(8, fate=False)  # the first picture is the tenth
+    for frame in camera.frames:
+        camera.tell(frame)
+    recorder.close()
+    assert indexes(read_sidecar(tmp_path / "recording.jsonl")) == [10, 11, 12]
+
+
+def test_encoded_pictures_of_another_epoch_begin_a_new_file(
+    tmp_path: Path, made: Callable[..., Recorder]
+) -> None:
+    recorder = made(masked=True)
+    recorder.start(tmp_path)
+    camera = Camera(recorder).connect().run(5)
+    camera.connect(epoch=1).run(5)
+    camera.connect(epoch=2, size=(192, 96)).run(5)
+    recorder.close()
+    sidecar = read_sidecar(tmp_path / "recording.jsonl")
+    assert [(p.epoch, p.width) for p in sidecar.parts] == [(0, 160), (1, 160), (2, 192)]
+    for part in sidecar.parts:
+        assert stamps(tmp_path / part.file) == ms([f for f in camera.frames if f.epoch == part.epoch])
+
+
 def test_the_end_is_written_though_nothing_more_comes(
     tmp_path: Path, made: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -665,6 +693,28 @@ def test_an_encoder_that_fails_is_said(
     recorder.close()
     assert stamps(tmp_path / "recording.mkv") == ms(camera.frames[:10])
     assert stamps(tmp_path / "recording-002.mkv") == ms(camera.frames[20:])
+
+
+def test_an_encoder_that_fails_is_not_asked_again_until_the_next_start(
+    tmp_path: Path, made: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def broken(self: PictureEncoder, image: ImageArray, shown: int, captured: float) -> list[StreamPacket]:
+        asked.append(shown)
+        raise RunError("libx264 stopped working: gone; start the recording again")
+
+    recorder = made(mode="encode", before_s=60.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(PictureEncoder, "encode", broken)
+        camera = Camera(recorder).connect().run(10)
+        until(lambda: recorder.state.state == "failed")
+        camera.run(10)
+        recorder.start(tmp_path, before_s=0.0)
+    assert len(asked) == 1 and recorder.state.state == "on"
+    camera.run(5)
+    recorder.close()
+    assert stamps(tmp_path / "recording.mkv") == ms(camera.frames[20:])
 
 
 def test_what_nobody_thought_of_ends_the_recording_only(

@@ -84,6 +84,10 @@ def test_a_replay_replaces_a_replay_and_nothing_else(
     clip, other = write_video(tmp_path / "clip.mp4", 5), tmp_path / "other"
     assert main(["analyze", str(clip), "--out", str(other), "--pack", str(pack)]) == 0
     capsys.readouterr()
+    assert (out / "replay.json").is_file()
+    assert main(["analyze", str(clip), "--out", str(out), "--pack", str(pack), "--overwrite"]) == 0
+    assert not (out / "replay.json").exists(), "of a session that is gone"
+    capsys.readouterr()
     for target in (other, session):
         before = (target / "session.db").read_bytes()
         assert main([*command, "--out", str(target), "--overwrite"]) == 2

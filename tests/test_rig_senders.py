@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from endostream.bench.rig import counter
 from endostream.bench.rig.clips import Scene, make_clip
-from endostream.capture.loopback import SENDERS, Clip, ClipSender, HttpSender, Protocol, RtspSender, TcpSender
+from endostream.capture.loopback import (
+    SENDERS,
+    Clip,
+    ClipSender,
+    HttpSender,
+    Protocol,
+    RtspSender,
+    Sending,
+    TcpSender,
+)
 from endostream.capture.loopback.casting import HOST, free_port
 from endostream.capture.loopback.reel import Reel
 from endostream.capture.loopback.sent import Sent
@@ -478,12 +487,13 @@ def test_the_log_finds_the_newest_sending_before_a_moment() -> None:
     assert sent.last is None
     assert sent.time_of(3, time.monotonic()) is None
     for place, number in enumerate((3, 4, 3)):
-        sent.add((place, number))
-        sent.add((place, number))
+        sent.add((place, number, float(place)))
+        sent.add((place, number, 9.0))
     (_, first), _, (_, last) = sent.entries()
     assert sent.time_of(3, last) == last == sent.last
     assert sent.time_of(3, np.nextafter(last, 0)) == first
     assert sent.time_of(3, last + 60) is None
+    assert sent.find(3, last) == Sending(3, 2.0, last)
 
 
 def test_ports_lie_below_those_of_outgoing_connections() -> None:

@@ -52,8 +52,8 @@ def frame(index: int = 0, epoch: int = 0, rate: float = 25.0) -> Frame:
     return Frame(index, index, Fraction(1, 25), index / rate, image, index / rate, 0.0, epoch)
 
 
-def live_frame(index: int = 0, epoch: int = 0, rate: float = 25.0, ago: float = 0.0) -> Frame:
-    """A picture as a live source gives it: captured just now, or `ago` seconds before."""
+def live_frame(index: int = 0, epoch: int = 0, rate: float = 25.0, ago: float = -60.0) -> Frame:
+    """A live picture, captured `ago` seconds before now; one of the future does not age in a slow test."""
     made = frame(index, epoch, rate)
     return replace(made, captured=time.monotonic() - ago, wall=time.time() - ago)
 

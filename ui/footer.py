@@ -5,13 +5,29 @@ Owns the notice. Must not measure; it is given a line of figures.
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QFont
+from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtGui import QFont, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from . import theme
 
 NOTICE = "Research use only. Not for diagnosis."
+
+
+class _Fitting(QLabel):
+    """A line that never widens the window: what has no room is left out at its end."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Any width will do."""
+        return QSize(0, super().minimumSizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Draw as much as fits, at the right."""
+        painter = QPainter(self)
+        metrics = self.fontMetrics()
+        text = metrics.elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
+        painter.end()
 
 
 class Footer(QWidget):
@@ -24,7 +40,7 @@ class Footer(QWidget):
         self.notice = QLabel(NOTICE)
         self.notice.setFont(theme.font(theme.BODY, QFont.Weight.DemiBold))
         self._word = QLabel("")
-        self._figures = QLabel("")
+        self._figures = _Fitting("")
         self._figures.setObjectName("quiet")
         self._figures.setFont(theme.font(theme.BODY))
         row = QHBoxLayout(self)
@@ -32,8 +48,7 @@ class Footer(QWidget):
         row.addWidget(self.notice)
         row.addSpacing(24)
         row.addWidget(self._word)
-        row.addStretch()
-        row.addWidget(self._figures)
+        row.addWidget(self._figures, 1)
         self._clear = QTimer(self)
         self._clear.setSingleShot(True)
         self._clear.timeout.connect(lambda: self._word.setText(""))

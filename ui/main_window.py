@@ -83,6 +83,7 @@ class MainWindow(QMainWindow, PlaybackWishes):
         column.addWidget(self.scores)
         column.addWidget(self.findings)
         column.addWidget(self.figures)
+        self.findings.setMinimumHeight(1)  # with the figures the whole still fits a screen of 768 lines
         self.figures.hide()
         self.side = QStackedWidget()
         self.side.addWidget(panels)

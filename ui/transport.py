@@ -130,6 +130,7 @@ class Transport(QWidget):
         """Show the playing buttons for a file, or the word `live` and the record switch."""
         self._file_part.setVisible(file)
         self._live_part.setVisible(not file)
+        self._buttons["synced"].setVisible(not file)  # with the playing buttons it would not fit 1280 pixels
 
     def set_live_word(self, word: str) -> None:
         """What is said in the place of the playing buttons."""

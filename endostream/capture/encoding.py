@@ -32,7 +32,9 @@ MILLISECOND: Final = Fraction(1, 1000)
 KEY_MS = 1000
 """Time from one key frame to the next at most."""
 FALLBACK_RATE: Final = Fraction(25)
-"""Pictures a second that an encoder is told of where the source does not say."""
+"""Pictures a second that an encoder is told of where the source does not say, or says nonsense."""
+FASTEST = 240
+"""Pictures a second over which a source's rate is the clock of its time stamps."""
 LARGE = 1920 * 1080
 """Pictures from this size on (pixels) are encoded by two threads: 18 ms of one core at 1080p."""
 TRIAL_W, TRIAL_H, TRIAL_PICTURES = 640, 368, 3
@@ -114,7 +116,8 @@ class PictureEncoder:
         self._captured: dict[int, float] = {}
         self._reformatter = VideoReformatter()
         self._matrix = Colorspace.ITU709 if is_hd(width, height) else Colorspace.ITU601
-        self._encoder, self._context = _open_first(width, height, rate or FALLBACK_RATE, mode)
+        told = rate if rate is not None and 1 <= rate <= FASTEST else FALLBACK_RATE
+        self._encoder, self._context = _open_first(width, height, told, mode)
         self.name = self._encoder.name
         """libav's name of the encoder in use."""
         context = self._context

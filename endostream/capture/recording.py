@@ -262,7 +262,6 @@ class PacketFile:
             options={
                 "cluster_time_limit": str(CLUSTER_MS),
                 "flush_packets": "1",
-                "avoid_negative_ts": "disabled",
             },
         )
         self._container.metadata.update(self._tags)

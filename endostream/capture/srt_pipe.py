@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -104,11 +105,9 @@ class SrtPipe:
 
     def _instruct(self, script: bytes) -> None:
         if self._child.stdin is not None:
-            try:
-                self._child.stdin.write(script)
-                self._child.stdin.close()
-            except OSError:  # it ended already, and said why
-                pass
+            # A child that ended already says why.
+            with suppress(OSError), self._child.stdin as entrance:
+                entrance.write(script)
 
     @property
     def failure(self) -> str:
@@ -241,6 +240,7 @@ class SrtPipe:
             r"srt://[^\s'\"?]*\?[^\s'\"]*?(?=:?[\s'\"]|:?$)", lambda m: m[0].partition("?")[0], said
         )
         said = re.sub(r"//[^/\s@]*@", "//", said)
+        said = re.sub(r"^pipe:\d", self._name, said)  # the list that named the address
         for secret in self._secrets:
             said = said.replace(secret, "***")
         return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:200]

@@ -144,7 +144,8 @@ def build(
             precision=settings.precision,
             protocol=settings.protocol,
             verified=True,
-            ahead=not paced and not source.info.live,
+            # One picture at a time, as it was live: batches on a GPU differ in the last bits.
+            ahead=not paced and not source.info.live and repeat is None,
             rate=source.info.fps if paced or source.info.live else None,
         )
         networks.warm_up(say)

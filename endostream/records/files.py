@@ -35,6 +35,7 @@ OWNED_FILES = (
     "annotated.mp4",
     "recording.mkv",
     "recording.jsonl",
+    "replay.json",
     PROSE,
 )
 """Files that a session writes beside its folders of pictures."""

@@ -25,8 +25,9 @@ from endostream.records.lock import try_lock
 from endostream.types import SignalState
 
 SIDECAR = "recording.jsonl"
-LOCKED_BYTE = 1 << 62
-"""Where the lock lies: far behind anything a reader reads, for systems that refuse reading a locked byte."""
+LOCKED_BYTE = 0x7FFF_0000
+"""Where the lock lies: behind a day of lines, for systems that refuse reading a locked byte; the C library of
+Windows locks nothing past 2 GB."""
 
 PartMode = Literal["copy", "encode", "lossless"]
 ScoreArray = NDArray[np.float16]

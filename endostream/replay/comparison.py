@@ -13,6 +13,7 @@ import numpy as np
 
 from endostream.analysis.findings import Bounds, FindingRules, Sample, findings_of
 from endostream.records.session import FrameRow, Session
+from endostream.records.sidecar import FrameLine
 from endostream.types import Finding, FloatArray, RunInfo
 
 Verdict = Literal["identical", "within one frame", "within 0.2 s", "different"]
@@ -120,17 +121,21 @@ def rules_of(info: RunInfo) -> FindingRules:
     )
 
 
-def compare(live: Session, again: Session, times: Sequence[float]) -> Comparison:
+def compare(live: Session, again: Session, lines: Sequence[FrameLine]) -> Comparison:
     """How the session `again` compares with `live`, of which it is a replay.
 
     Parameters
     ----------
     live, again
         Finished sessions of the same pictures.
-    times
-        Stream times in seconds of the pictures of the live source, for the length of a frame.
+    lines
+        What the sidecar says of the frames: it outlives a crash by more frames than the database.
     """
-    rows = {_key(row): (row.time, row.index, _scores(row), row.reason) for row in live.frames()}
+    rows = {_key(row): _Row(Sample(row.time, _scores(row), row.index), row.reason) for row in live.frames()}
+    for line in lines:
+        if line.scores is not None:
+            sample = Sample(line.time, line.scores.astype(np.float32), line.index)
+            rows.setdefault(_key(line), _Row(sample, None, stored=False))
     common: list[Sample] = []
     apart = judged = extra = 0
     largest = 0.0
@@ -139,18 +144,17 @@ def compare(live: Session, again: Session, times: Sequence[float]) -> Comparison
         if known is None:
             extra += 1
             continue
-        time, index, scores, reason = known
-        common.append(Sample(time, scores, index))
-        far = _largest(scores, _scores(row))
+        common.append(known.sample)
+        far = _largest(known.sample.scores, _scores(row))
         largest, apart = max(largest, far), apart + (far > 0.0)
-        judged += reason != row.reason
+        judged += known.stored and known.reason != row.reason
     stored = len(common) == len(rows) and not live.interrupted
     found, landmarks = live.findings, live.landmarks
     if not stored and live.info.labels:
         events = findings_of(common, rules_of(live.info))
         found = tuple(e.finding for e in events if not e.landmark)
         landmarks = tuple(e.finding for e in events if e.landmark)
-    steps = np.diff(np.unique(np.asarray(times, np.float64)))
+    steps = np.diff(np.unique(np.asarray([line.time for line in lines], np.float64)))
     return Comparison(
         findings=matched(found, again.findings),
         landmarks=matched(landmarks, again.landmarks),
@@ -163,6 +167,18 @@ def compare(live: Session, again: Session, times: Sequence[float]) -> Comparison
         unrecorded=len(rows) - len(common),
         extra=extra,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """One frame as it was live."""
+
+    sample: Sample
+    """Its smoothed scores."""
+    reason: str | None
+    """Why it could not be judged."""
+    stored: bool = True
+    """False when only the sidecar knows of it, which says nothing of reasons."""
 
 
 def matched(live: Iterable[Finding], again: Iterable[Finding]) -> Matches:
@@ -187,7 +203,7 @@ def _overlap(a: Finding, b: Finding) -> float:
     return min(ends) - max(a.start, b.start)
 
 
-def _key(row: FrameRow) -> tuple[int, int]:
+def _key(row: FrameRow | FrameLine) -> tuple[int, int]:
     return row.epoch, round(row.time * 1e6)
 
 

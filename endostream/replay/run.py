@@ -132,13 +132,12 @@ def replay(
     if stops is not None:
         stops(pipeline.stop)
     pipeline.start()
-    (target / DOCUMENT).unlink(missing_ok=True)
     status = _wait(pipeline, progress)
     if not status.counts.analysed and status.finish == "completed":
         why = source.warnings[0] if source.warnings else "its pictures and its sidecar do not belong together"
         raise InputError(f"nothing of the recording can be replayed: {why}; copy the session folder again")
     again = Session.open(target)
-    comparison = compare(live, again, [frame.time for frame in sidecar.frames])
+    comparison = compare(live, again, sidecar.frames)
     notes += _missing(source, status, comparison)
     found = _document(live, again, sidecar, source, comparison, (*notes, *status.warnings))
     write_json(target / DOCUMENT, found)

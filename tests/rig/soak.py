@@ -18,6 +18,8 @@ from endostream.bench.rig.result import as_json, as_text
 from endostream.bench.rig.run import DELAY_S, HD, PROFILE, SIZES, Run, measure
 from endostream.bench.rig.steady import steady
 
+UP_AND_DOWN = (*SIZES, *SIZES[-2::-1])
+
 
 def runs(minutes: float, count: int) -> Mapping[str, Run]:
     """Every long run by name: `minutes` undisturbed, `count` cuts and returns."""
@@ -29,8 +31,8 @@ def runs(minutes: float, count: int) -> Mapping[str, Run]:
         "black-hole-tcp": partial(black_hole, "tcp", HD),
         "black-hole-rtsp": partial(black_hole, "rtsp", HD),
         "black-hole-udp": partial(black_hole, "udp", HD),
-        "sizes": partial(sizes, "tcp", (*SIZES, *SIZES[::-1])),
-        "sizes-profile": partial(sizes, "udp", (*SIZES, *SIZES[::-1]), PROFILE),
+        "sizes": partial(sizes, "tcp", UP_AND_DOWN),
+        "sizes-profile": partial(sizes, "udp", UP_AND_DOWN, PROFILE),
         "oddities-tcp": partial(oddities, "tcp", HD),
         "oddities-udp": partial(oddities, "udp", HD),
         "oddities-rtsp": partial(oddities, "rtsp", HD),

@@ -26,10 +26,8 @@ OFF_PX = 2.0
 does to edges."""
 QUICK_S = 0.01
 """Delay of the stub networks: so quick that every mask is that of its own frame."""
-SILENT_S = 1.5
-"""Seconds that a fault lasts which is ended again."""
-DRIP = 20_000
-"""Bytes a second of a line that is far too slow."""
+DRIP_SHARE, DRIPPED_S = 0.6, 4.0
+"""Share of what a clip needs that a line lets through which is too slow, and for how long."""
 
 
 def sizes(protocol: Protocol, scenes: Sequence[Scene], profile: str = "none") -> list[Figure]:
@@ -66,9 +64,7 @@ def oddities(protocol: Protocol, scene: Scene) -> list[Figure]:
         gone = run.wait_state("no-signal", DEADLINE_S)
         figures.append(Figure(name, "stalled: NO SIGNAL after", _since(silent, gone), "s", NO_SIGNAL_S))
         figures.append(_back(name, "stalled: picture back after", run, sender.resume()))
-        sender.drip(DRIP)
-        time.sleep(SILENT_S)
-        figures.append(_back(name, f"{DRIP // 1000} kB/s: picture back after", run, sender.resume()))
+        figures += _dripped(name, run)
         figures.append(_back(name, "100 kB of noise: picture after", run, sender.garbage(100_000)))
         for seconds in (60.0, -30.0):
             figures.append(
@@ -81,6 +77,19 @@ def oddities(protocol: Protocol, scene: Scene) -> list[Figure]:
         run.close()
         figures += _end(name, run)
     return figures
+
+
+def _dripped(name: str, run: LiveRun) -> list[Figure]:
+    """A line that is too slow: pictures come, and come ever later."""
+    clip = run.sender.clip
+    line = f"{DRIP_SHARE:.0%} of its rate"
+    run.sender.drip(DRIP_SHARE * sum(len(unit.data) for unit in clip.units) / clip.seconds)
+    time.sleep(DRIPPED_S)
+    behind, state = run.behind(), run.state
+    return [
+        Figure(name, f"{line}: picture is late by", behind, "s", None, f"after {DRIPPED_S:g} s, run {state}"),
+        _back(name, f"{line}: picture back after", run, run.sender.resume()),
+    ]
 
 
 def _back(name: str, what: str, run: LiveRun, moment: float) -> Figure:
@@ -107,9 +116,12 @@ def _whole(view: View) -> Callable[[Frame], bool]:
 
 
 def _masked(view: View) -> Callable[[Analysis], bool]:
+    """A frame with a mask that was computed from it: one that was carried along may lie a little beside."""
+
     def masked(analysis: Analysis) -> bool:
         mask = analysis.mask
-        return mask is not None and mask.shape == view.shape and bool(mask.any())
+        own = analysis.mask_source == "network"
+        return own and mask is not None and mask.shape == view.shape and bool(mask.any())
 
     return masked
 

@@ -67,7 +67,7 @@ class _Cycles:
 
     def _stay(self, returned: float, until: float) -> None:
         def analysed(analysis: Analysis) -> bool:
-            return self._run.sent_after(analysis.frame, returned)
+            return self._run.made_after(analysis.frame, returned)
 
         seen = self._run.wait_overlay(analysed, until - time.monotonic())
         if seen is not None:

@@ -18,7 +18,7 @@ from endostream.bench.rig.stub import LABELS, StubNetworks
 from endostream.bench.rig.view import Views
 from endostream.bench.screen import POLL_S, draw
 from endostream.capture import open_source
-from endostream.capture.loopback import ClipSender
+from endostream.capture.loopback import ClipSender, Sending
 from endostream.capture.masked import masked
 from endostream.errors import RunError
 from endostream.pipeline.parts import Parts
@@ -149,9 +149,9 @@ class LiveRun:
         return None
 
     def wait_fresh(self, moment: float, timeout: float) -> float | None:
-        """Wait until a picture sent after `moment` is shown while the run says that all is well; when."""
+        """Wait until a picture made after `moment` is shown while the run says that all is well; when."""
         return self.wait_shown(
-            lambda frame: self.sent_after(frame, moment) and self.state == "running", timeout
+            lambda frame: self.made_after(frame, moment) and self.state == "running", timeout
         )
 
     def settle(self, timeout: float = OPEN_S) -> None:
@@ -163,19 +163,25 @@ class LiveRun:
             raise RunError(f"no mask came within {timeout:g} s ({self.status().error or 'no error'})")
         self._ending.wait(SETTLE_S)
 
-    def sent_after(self, frame: Frame, moment: float) -> bool:
-        """True for a picture that was sent at `moment` or later."""
-        sent = self.sent_at(frame)
-        return sent is not None and sent >= moment
+    def made_after(self, frame: Frame, moment: float) -> bool:
+        """True for a picture that was due at `moment` or later, however long it then waited to be sent."""
+        sending = self.sending(frame)
+        return sending is not None and sending.due >= moment
 
-    def sent_at(self, frame: Frame) -> float | None:
-        """When this picture was sent; None for one whose counter cannot be read."""
+    def behind(self) -> float | None:
+        """Seconds that have passed since the picture that is shown was due."""
+        picture = self.picture
+        sending = None if picture is None else self.sending(picture)
+        return None if sending is None else time.monotonic() - sending.due
+
+    def sending(self, frame: Frame) -> Sending | None:
+        """When this picture was due and sent; None for one whose counter cannot be read."""
         number = self.views.read(frame.image)
-        return None if number is None else self.sender.sent.time_of(number, time.monotonic())
+        return None if number is None else self.sender.sent.find(number, time.monotonic())
 
     def _age(self, frame: Frame, now: float) -> float | None:
-        sent = self.sent_at(frame)
-        return None if sent is None else now - sent
+        sending = self.sending(frame)
+        return None if sending is None else now - sending.at
 
     def close(self, timeout: float = QUIT_S) -> float | None:
         """End the run; the seconds that took, or None when it is left behind after `timeout` seconds."""

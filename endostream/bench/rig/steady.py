@@ -129,8 +129,13 @@ def _passage(name: str, before: FrameCounts, after: FrameCounts, sent: int, show
 
 
 def balance(name: str, counts: FrameCounts) -> Figure:
-    """Whether every frame of a run that is over went somewhere."""
-    lost = counts.captured - counts.analysed - counts.total_dropped
+    """Whether every frame of a run that is over went somewhere.
+
+    A run calls `stopped` whatever is missing at its end, so this cause does not count: what is on its way
+    when a run is stopped is still analysed.
+    """
+    dropped = sum(count for cause, count in counts.dropped.items() if cause != "stopped")
+    lost = counts.captured - counts.analysed - dropped
     return Figure(
         name, "captured - analysed - dropped", float(abs(lost)), "", 0.0, f"{counts.captured} captured"
     )

@@ -18,6 +18,7 @@ from endostream.capture.loopback.protocols import (
     UdpSender,
     open_sender,
 )
+from endostream.capture.loopback.sent import Sending
 from endostream.capture.loopback.source import LoopbackSource
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Protocol",
     "RtspSender",
     "Sender",
+    "Sending",
     "TcpSender",
     "UdpSender",
     "Unit",

@@ -245,8 +245,9 @@ class ClipSender(ABC):
             if self._state != "sending":
                 continue
             stream = self._stream.picture(due.unit.data, due.stamp, due.unit.key)
+            mark = due.place, due.unit.counter, self._began + due.at
             for peer in self._peers:
-                peer.offer(stream, due.stamp, due.unit.key, (due.place, due.unit.counter))
+                peer.offer(stream, due.stamp, due.unit.key, mark)
 
     def _push(self) -> None:
         """Hand over what waits, as far as it may and the other side takes it."""
@@ -311,7 +312,7 @@ class ClipSender(ABC):
 
     def _drop(self, peer: Peer) -> None:
         self._peers.remove(peer)
-        if not peer.mute:
+        with suppress(KeyError, ValueError):  # a half-open one is not listened to
             self._selector.unregister(peer.sock)
         peer.close()
 

@@ -14,8 +14,8 @@ from endostream.capture.loopback.transport import PACKET
 
 DATAGRAM = 7 * PACKET
 """Bytes of stream in a datagram or RTP packet: what fits a network frame."""
-Mark = tuple[int, int]
-"""A picture that is sent: how many were played before it, and its counter."""
+Mark = tuple[int, int, float]
+"""A picture that is sent: how many were played before it, its counter, and when it was due."""
 Heard = Callable[[Mark], None]
 """Hears of every picture whose last byte was handed over."""
 BACKLOG = 4 << 20

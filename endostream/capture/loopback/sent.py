@@ -8,30 +8,44 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from dataclasses import dataclass
 
 LOOKED_BACK_S = 10.0
 """Seconds before which no sending is looked for: pictures are not on their way for so long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One picture that went out."""
+
+    counter: int
+    """Its number in its clip."""
+    due: float
+    """Monotonic time in seconds at which it was to be sent: when a camera would have made it."""
+    at: float
+    """Monotonic time in seconds at which its last byte was handed to the socket."""
+
+
 class Sent:
-    """Counter and time of every picture that went out, 16 bytes each."""
+    """Counter and times of every picture that went out, 24 bytes each."""
 
     def __init__(self) -> None:
-        self._counters, self._times = array("q"), array("d")
+        self._counters, self._due, self._times = array("q"), array("d"), array("d")
         self._place = -1
         self._changed = threading.Condition()
 
-    def add(self, mark: tuple[int, int]) -> None:
-        """The last byte of a picture (its place in the run, its counter) was handed to a socket just now.
+    def add(self, mark: tuple[int, int, float]) -> None:
+        """The last byte of a picture (place in the run, counter, when it was due) was handed over just now.
 
         A picture that goes to several readers counts when the first of them has it.
         """
-        place, counter = mark
+        place, counter, due = mark
         with self._changed:
             if place <= self._place:
                 return
             self._place = place
             self._counters.append(counter)
+            self._due.append(due)
             self._times.append(time.monotonic())
             self._changed.notify_all()
 
@@ -49,8 +63,8 @@ class Sent:
         with self._changed:
             return list(zip(self._counters[since:], self._times[since:], strict=True))
 
-    def time_of(self, counter: int, before: float) -> float | None:
-        """When the picture went out last before the monotonic time `before`; None when it did not.
+    def find(self, counter: int, before: float) -> Sending | None:
+        """The last time that the picture went out before the monotonic time `before`; None when it did not.
 
         A looped clip sends every counter many times: the answer is right for pictures that have been on
         their way for less than one round.
@@ -61,8 +75,13 @@ class Sent:
                 if at < before - LOOKED_BACK_S:
                     break
                 if at <= before and self._counters[place] == counter:
-                    return at
+                    return Sending(counter, self._due[place], at)
         return None
+
+    def time_of(self, counter: int, before: float) -> float | None:
+        """When the picture went out last before the monotonic time `before`; see `find`."""
+        found = self.find(counter, before)
+        return None if found is None else found.at
 
     def wait(self, count: int, timeout: float) -> bool:
         """Wait until at least `count` pictures have gone out; False after `timeout` seconds."""
