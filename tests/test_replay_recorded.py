@@ -6,9 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
-from live_sessions import USUAL, Listening, TappedLive, write_clip, write_seeing_pack
+from live_sessions import FPS, USUAL, Listening, TappedLive, write_clip, write_seeing_pack
+from small import tissue
 
+from endostream.capture.connection import Address
+from endostream.capture.live import LiveSource
+from endostream.capture.recorded import RecordedFrame, RecordedPart, RecordedSource
+from endostream.capture.recording import PacketFile
+from endostream.capture.tapping import StreamFormat, StreamPacket
 from endostream.config import FindingSettings, RecordingSettings, Settings
 from endostream.pipeline import build as building
 from endostream.pipeline.build import Keeping, build
@@ -18,6 +26,7 @@ from endostream.pipeline.sourcing import Opened
 from endostream.records.session import Session
 from endostream.records.sidecar import read_sidecar
 from endostream.replay import Replay, replay
+from endostream.types import Frame
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +124,50 @@ def test_a_recording_begun_in_the_middle_is_compared_where_both_looked(
     assert not outcome.comparison.stored and outcome.comparison.largest < 0.001
     assert outcome.comparison.verdict in ("identical", "within one frame")
     assert len(outcome.comparison.findings.pairs) >= 2
+
+
+def damaged_stream(path: Path) -> None:
+    """A transport stream that has lost a packet here and there."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"tune": "zerolatency", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.gop_size = 96, 64, "yuv420p", 12
+        for index in range(100):
+            noise = np.random.default_rng(index).integers(0, 60, (64, 96, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(tissue(index) // 2 + noise, format="rgb24")
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    packets = [data[k : k + 188] for k in range(0, len(data), 188)]
+    inner = [p for p in packets if p[1] & 0x5F == 0x01 and p[2] == 0]
+    gone = {id(p) for p in inner[200::400]}
+    path.write_bytes(b"".join(p for p in packets if id(p) not in gone))
+
+
+class Packets:
+    """A tap that records."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, None
+
+    def connected(self, format: StreamFormat, epoch: int) -> None:
+        self.file = PacketFile(self.path, format)
+
+    def packet(self, packet: StreamPacket) -> None:
+        self.file.write(packet)
+
+
+def test_packets_that_were_too_damaged_to_be_decoded_are_not_recorded(tmp_path: Path) -> None:
+    damaged_stream(tmp_path / "clip.ts")
+    tap, live = Packets(tmp_path / "recording.mkv"), list[Frame]()
+    with LiveSource(Address(f"file:{tmp_path / 'clip.ts'}", "clip", "stream"), tap=tap) as source:
+        while (frame := source.read()) is not None:
+            live.append(frame)
+        assert source.skipped_packets > 3 and 60 < len(live) < 100
+    tap.file.close()
+    frames = [RecordedFrame(f.index, 0, f.pts, f.time_base, f.time, f.wall, True) for f in live]
+    with RecordedSource([RecordedPart(tap.path, 0, "off")], frames, source.info) as again:
+        for frame in live:
+            found = again.read()
+            assert found is not None and found.index == frame.index
+            assert np.array_equal(found.image, frame.image), f"picture {frame.index}"

@@ -359,6 +359,8 @@ class Connection:
         # One that was given up has a successor, whose packets the tap hears by now.
         if self._tap is None or self._format is None or not packet.size or self._given_up.is_set():
             return
+        if packet.is_corrupt:
+            return  # it was not decoded: with it a recording would show other pictures than were analysed
         data = bytes(packet)
         anew = begins_anew(self._format.codec, data)
         self._tap.packet(

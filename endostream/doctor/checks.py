@@ -247,8 +247,13 @@ def _video_devices() -> Iterator[Check]:
 
 
 def _ffmpeg() -> Iterator[Check]:
-    where = shutil.which("ffmpeg")
-    yield Check("ffmpeg", "ok", where or "not there, and not needed: decoding is built in")
+    from endostream.capture import srt
+
+    if srt.available():
+        yield Check("ffmpeg", "ok", "there, with SRT: srt: sources can be read")
+    else:
+        where = "there, without SRT" if shutil.which("ffmpeg") else "not there"
+        yield Check("ffmpeg", "ok", f"{where}: only srt: sources need one that has it; decoding is built in")
 
 
 def _window_child() -> Child | None:

@@ -6,7 +6,8 @@ A child records a synthetic live feed through the product's own recorder, at 30 
 connection every two seconds, and logs what it handed over. The parent kills it and checks that every file
 plays to its end with the source's time stamps, that at most two seconds are lost against the child's log, and
 that the sidecar parses to its last line. One row per kill, one for all of them; exit code 1 when a check
-fails.
+fails. With --live the child is `endostream analyze udp://... --record` instead, and what it lost is measured by
+the clock on the wall, its networks and its session included.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ from pathlib import Path
 import av
 import numpy as np
 
+from endostream.capture.loopback import Sender
 from endostream.capture.recording import milliseconds
 from endostream.capture.tapping import StreamFormat, StreamPacket
 from endostream.pipeline.recorder import Recorder, RecorderRules
+from endostream.records.session import Session
 from endostream.records.sidecar import read_sidecar
+from endostream.resources import shipped
 from endostream.types import Frame
 
 TICKS = Fraction(1, 90_000)
@@ -157,6 +161,51 @@ def what_is_left(folder: Path) -> Left:
     return Left(len(sidecar.parts), len(played), lost_s, len(indexes), lines_lost_s, tuple(faults))
 
 
+def kill_live(folder: Path, url: str, mode: str, after: float) -> Left:
+    """Analyse and record a live stream until `after` seconds of it are recorded, kill, and look."""
+    profile = "none" if mode == "copy" else "auto"
+    command = [sys.executable, "-m", "endostream", "analyze", url, "--out", str(folder), "--record"]
+    command += ["--profile", profile, "--device", "cpu", "--duration", str(CHILD_S)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + CHILD_S
+            while not list(folder.glob("recording*.mkv")) and process.poll() is None:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(after)
+        finally:
+            killed = time.time()
+            process.send_signal(signal.SIGKILL)
+    if process.returncode != -signal.SIGKILL:
+        return Left(0, 0, 0.0, 0, 0.0, (f"the child ended by itself with {process.returncode}",))
+    return what_is_left_live(folder, killed)
+
+
+def what_is_left_live(folder: Path, killed: float) -> Left:
+    """Look at the session folder of a run that was killed at `killed` (wall clock)."""
+    sidecar = read_sidecar(folder / "recording.jsonl")
+    faults = [f"{sidecar.damaged} lines of the sidecar cannot be read"] if sidecar.damaged else []
+    played: set[tuple[int, int]] = set()
+    for part in sidecar.parts:
+        with av.open(str(folder / part.file)) as container:
+            played |= {(part.epoch, frame.pts or 0) for frame in container.decode(video=0)}
+    lines = {(x.epoch, milliseconds(x.pts or 0, x.time_base)): x for x in sidecar.frames}
+    known = [x.wall for key, x in lines.items() if key in played]
+    last = max(known, default=0.0)
+    if any(x.wall < last for key, x in lines.items() if key not in played):
+        faults.append("a line whose picture is missing, before the last one that is there")
+    session = Session.open(folder)
+    if not session.interrupted or not session.analysed:
+        faults.append("the session is not one that was interrupted")
+    lost_s, lines_lost_s = killed - last, killed - max((x.wall for x in sidecar.frames), default=0.0)
+    for seconds, what in ((lost_s, "pictures"), (lines_lost_s, "lines")):
+        if seconds > MOST_LOST_S:
+            faults.append(f"{seconds:.2f} s of {what} are lost")
+    return Left(len(sidecar.parts), len(played), lost_s, len(lines), lines_lost_s, tuple(faults))
+
+
 def _without_gap(numbers: list[int]) -> bool:
     return bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
@@ -184,20 +233,31 @@ def main() -> int:
     parser.add_argument("--mode", choices=("copy", "encode", "lossless", "all"), default="all")
     parser.add_argument("--longest", type=float, default=6.0, help="seconds of recording at most")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument(
+        "--live", action="store_true", help="kill `endostream analyze`, not the recorder alone"
+    )
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child is not None:
         child(arguments.child, arguments.mode)
         return 0
     dice = random.Random(arguments.seed)
-    modes = ("copy", "encode", "lossless") if arguments.mode == "all" else (arguments.mode,)
+    every = ("copy", "encode") if arguments.live else ("copy", "encode", "lossless")
+    modes = every if arguments.mode == "all" else (arguments.mode,)
     print("| kill | mode | after s | files | pictures | lost s | lines | lines lost s | faults |")
     print("|---|---|---|---|---|---|---|---|---|")
     everything = []
     with tempfile.TemporaryDirectory(prefix="endostream-kill-") as base:
         for number in range(arguments.times):
             mode, after = modes[number % len(modes)], dice.uniform(0.2, arguments.longest)
-            left = kill_once(Path(base) / f"{number:02d}", mode, after)
+            folder = Path(base) / f"{number:02d}"
+            if arguments.live:
+                with contextlib.closing(
+                    Sender(shipped("sample_videos", "phantom_colonoscopy.mp4"))
+                ) as sender:
+                    left = kill_live(folder, sender.url, mode, after)
+            else:
+                left = kill_once(folder, mode, after)
             everything.append(left)
             print(
                 f"| {number + 1} | {mode} | {after:.2f} | {left.parts} | {left.pictures} | {left.lost_s:.2f} "

@@ -21,7 +21,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from endostream.capture.loopback import Clip, UdpSender, encode_clip
+from endostream.capture.loopback import SENDERS, Clip, encode_clip, open_sender
 from endostream.capture.video_file import VideoFile
 from endostream.resources import shipped
 from endostream.types import ImageArray
@@ -61,11 +61,11 @@ def run(*arguments: str) -> Done:
     return subprocess.run(command, capture_output=True, text=True, timeout=GIVE_UP_S, check=False)
 
 
-def record(clip: Clip, folder: Path, mode: str, seconds: float, cut_s: float) -> Done:
+def record(clip: Clip, protocol: Any, folder: Path, mode: str, seconds: float, cut_s: float) -> Done:
     """A live session of `seconds`, in which the signal may be lost once."""
     config = folder.with_suffix(".toml")
     config.write_text(f'[recording]\nmode = "{mode}"\nkeep_free_gb = 0.5\n')
-    with UdpSender(clip) as sender:
+    with open_sender(protocol, clip) as sender:
         over = threading.Event()
 
         def pull() -> None:
@@ -107,12 +107,12 @@ def row(number: int, mode: str, cut_s: float, folder: Path, document: dict[str, 
     )
 
 
-def one(number: int, clip: Clip, base: Path, mode: str, seconds: float) -> bool:
+def one(number: int, clip: Clip, protocol: str, base: Path, mode: str, seconds: float) -> bool:
     """Record and replay once; True when it holds."""
     folder = base / f"{number:03d}-{mode}"
     cut_s = 0.0 if number % 2 else CUTS_S[number // 2 % len(CUTS_S) - 1]
     for step in (
-        lambda: record(clip, folder, mode, seconds, cut_s),
+        lambda: record(clip, protocol, folder, mode, seconds, cut_s),
         lambda: run("replay", str(folder), "--json"),
     ):
         done = step()
@@ -132,16 +132,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10, help="of each kind of recording")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a session")
     parser.add_argument("--modes", nargs="+", choices=tuple(HOLDS), default=["auto"])
+    parser.add_argument("--protocol", choices=tuple(SENDERS), default="udp")
+    parser.add_argument("--interlaced", action="store_true", help="send fields, which are deinterlaced")
     parser.add_argument("--keep", type=Path, help="folder for the sessions, which are removed without it")
     given = parser.parse_args()
     began = time.monotonic()
-    clip = encode_clip(pictures(50.0), Fraction(FPS))
-    print(f"{clip}, {given.seconds:g} s a session\n{COLUMNS}", flush=True)
+    clip = encode_clip(pictures(50.0), Fraction(FPS), interlaced=given.interlaced)
+    print(f"{clip} over {given.protocol}, {given.seconds:g} s a session\n{COLUMNS}", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         base = given.keep or Path(temporary)
         base.mkdir(parents=True, exist_ok=True)
         held = [
-            one(number, clip, base, mode, given.seconds)
+            one(number, clip, given.protocol, base, mode, given.seconds)
             for mode, number in itertools.product(given.modes, range(1, given.rounds + 1))
         ]
     print(f"{sum(held)} of {len(held)} rounds hold; {time.monotonic() - began:.0f} s")
