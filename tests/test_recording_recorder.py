@@ -345,6 +345,24 @@ def test_sources_without_time_stamps_are_encoded(tmp_path: Path, made: Callable[
     assert indexes(sidecar) == list(range(10)) and sidecar.frames[3].pts is None
 
 
+def test_sources_without_key_frames_are_encoded(
+    tmp_path: Path, made: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reel_module, "KEYLESS_S", 0.0)
+    recorder = made()
+    camera = Camera(recorder).connect()
+    camera.run(1)
+    recorder.start(tmp_path)
+    camera.run(3)  # waits for a key frame: at once too long here
+    until(lambda: recorder.state.mode == "encode")
+    camera.run(5)
+    recorder.close()
+    assert stamps(tmp_path / "recording.mkv") == ms(camera.frames[4:])
+    assert recorder.said == (
+        "the source sends no key frames: its pictures were encoded anew for the recording",
+    )
+
+
 def test_codecs_that_no_file_holds_are_encoded(tmp_path: Path, made: Callable[..., Recorder]) -> None:
     recorder = made()
     recorder.start(tmp_path)
@@ -729,6 +747,30 @@ def test_what_nobody_thought_of_ends_the_recording_only(
     camera.run(10)
     until(lambda: recorder.state.state == "failed")
     assert recorder.state.reason.startswith("recording failed (ZeroDivisionError: ")
+    monkeypatch.setattr(clip_module.Clip, "__init__", lambda *args: 1 // 0)
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        recorder.start(tmp_path)
+
+
+def test_an_end_that_cannot_be_written_is_said(
+    tmp_path: Path, made: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(clip: clip_module.Clip, *args: Any) -> None:
+        clip._sidecar.close()
+        raise RunError("disk full while writing recording.jsonl; free some space and record again")
+
+    recorder = made()
+    recorder.start(tmp_path)
+    camera = Camera(recorder).connect().run(10)
+    recorder.stop()
+    with monkeypatch.context() as patched:
+        patched.setattr(clip_module.Clip, "end", broken)
+        recorder.start(tmp_path)
+        assert recorder.state.state == "on", "the new one has nothing to do with it"
+    assert recorder.said == ("disk full while writing recording.jsonl; free some space and record again",)
+    camera.run(10)
+    recorder.close()
+    assert stamps(tmp_path / "recording-002.mkv") == ms(camera.frames[10:])
 
 
 def test_a_second_process_is_kept_out(tmp_path: Path, made: Callable[..., Recorder]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sqlite3
 from pathlib import Path
@@ -210,3 +211,11 @@ def test_time_stamps_that_are_not_there_are_found_by_time(clip: Path, tmp_path: 
     frames = [RecordedFrame(k, 0, None, part.time_base, k / FPS, 0.0, k % 2 == 0) for k in range(60)]
     found = recorded([RecordedPart(tmp_path / part.file, 0, "off")], frames)
     assert [f.index for f in found] == list(range(0, 60, 2)) and all(f.pts is None for f in found)
+
+
+def test_pictures_of_which_nothing_is_known_follow_each_other(clip: Path, tmp_path: Path) -> None:
+    (part,) = write_parts(clip, [Stretch(0, 20, 0, 0.0)], tmp_path)
+    found = recorded([RecordedPart(tmp_path / part.file, 0, "off")], [], every=True)
+    steps = [b.time - a.time for a, b in itertools.pairwise(found)]
+    assert [f.index for f in found] == list(range(20)) and found[0].time >= 0.0
+    assert steps == pytest.approx([1 / FPS] * 19)

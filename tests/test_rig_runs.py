@@ -26,7 +26,7 @@ from endostream.bench.rig.run import measure
 from endostream.bench.rig.steady import balance, slope_ms, steady
 from endostream.bench.rig.view import Views
 from endostream.capture.loopback import UdpSender
-from endostream.capture.loopback.casting import HOST, free_port
+from endostream.capture.loopback.connections import HOST, free_port
 from endostream.cli import main
 from endostream.errors import RunError
 from endostream.types import FrameCounts
@@ -109,6 +109,7 @@ def test_a_cut_and_a_return_are_timed() -> None:
     lost, back = found["NO SIGNAL after"], found["picture back after"]
     assert lost.value is not None and lost.value > 0.1
     assert back.value is not None and back.value > 0.0
+    assert found["overlays left without a picture"].met
     assert found["threads more than before"].value is not None
     assert found["captured - analysed - dropped"].met
 

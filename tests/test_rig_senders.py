@@ -29,7 +29,7 @@ from endostream.capture.loopback import (
     Sending,
     TcpSender,
 )
-from endostream.capture.loopback.casting import HOST, free_port
+from endostream.capture.loopback.connections import HOST, free_port
 from endostream.capture.loopback.reel import Reel
 from endostream.capture.loopback.sent import Sent
 from endostream.capture.loopback.transport import PACKET, TransportStream

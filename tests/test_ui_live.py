@@ -436,7 +436,13 @@ def test_open_waits_and_says_what_for_and_what_to_check(
     assert controller.indicator.detail == "waiting for a picture from udp://127.0.0.1:5000"
     monkeypatch.setattr(observer, "PATIENT_MS", 0)
     spin(lambda: "check the address" in controller.indicator.detail)
-    assert "check the address" in window.view._message[1]
+    title, lines = window.view._message
+    assert title == "Waiting for a picture"
+    assert lines.splitlines() == [
+        "udp://127.0.0.1:5000",
+        "check the address, the sender and the network",
+        "Esc gives up",
+    ]
 
 
 def test_escape_gives_up_a_source_that_hangs_within_two_seconds(
@@ -448,6 +454,27 @@ def test_escape_gives_up_a_source_that_hangs_within_two_seconds(
     spin(lambda: not controller.busy)
     assert time.monotonic() - began < 2.0
     assert controller.indicator.kind is Kind.READY and window.banner.notice is None
+
+
+def test_source_that_is_given_up_is_no_failure(opens: Open) -> None:
+    window, controller, _ = opens()
+    begun = threading.Event()
+
+    def build(*values: Any, cancelled: threading.Event, **more: Any) -> Any:
+        begun.set()
+        assert cancelled.wait(10)
+        raise InputError("udp://127.0.0.1:5000 gave no picture; check that it is switched on and sending")
+
+    controller._run._build = build
+    controller.stop()
+    spin(lambda: not controller.busy)
+    controller.open("udp://127.0.0.1:5000")
+    assert begun.wait(10)
+    window.banner.clear()
+    window.act["leave"].trigger()
+    spin(lambda: not controller.busy)
+    assert controller.failure is None and window.banner.notice is None
+    assert controller.indicator.kind is Kind.READY
 
 
 def test_hanging_run_is_left_behind_and_the_next_source_opens(opens: Open) -> None:

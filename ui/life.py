@@ -24,7 +24,8 @@ from .bridge import Bridge
 from .samples import Notice
 
 log = logging.getLogger(__name__)
-WAITING = "waiting for a picture from"
+WAITING, CHECKING = "waiting for a picture from", "; check"
+"""How the words about a source that keeps everybody waiting begin, and how the advice in them does."""
 
 
 class Slot(Protocol):
@@ -151,10 +152,10 @@ def opening_words(spec: str) -> str:
 
 
 def what_to_check(spec: str) -> str:
-    """What is said when a live source keeps everybody waiting."""
+    """What a person may look at when a live source keeps everybody waiting."""
     if "://" in spec:
-        return "check the address, the sender and the network"
-    return "check the cable and the tower's output"
+        return "the address, the sender and the network"
+    return "the cable and the tower's output"
 
 
 def one_line(error: BaseException) -> str:
@@ -236,7 +237,8 @@ class Life(QObject):
         try:
             status = self._work(wish)
         except EndostreamError as problem:
-            error = one_line(problem)
+            # given up by the user while it was opened: that it gave no picture is no news
+            error = None if self._stopped.is_set() and self._pipeline is None else one_line(problem)
         except Exception as problem:
             log.exception("a run failed")
             error = one_line(problem)

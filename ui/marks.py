@@ -44,4 +44,4 @@ def paint_message(painter: QPainter, room: QRectF, title: str, hint: str) -> Non
     painter.setPen(QColor(theme.DARK.secondary))
     painter.setFont(theme.font(theme.BODY))
     flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop | Qt.TextFlag.TextWordWrap
-    painter.drawText(wide.translated(0, 34).adjusted(0, 0, 0, 60), flags, hint)
+    painter.drawText(wide.translated(0, 34).adjusted(0, 0, 0, 80), flags, hint)

@@ -18,7 +18,7 @@ from .aside import Aside
 from .current import Current
 from .indicator import Indicator, Kind, Situation, indicate
 from .ledger import Ledger, key_of
-from .life import WAITING, Build, Running, Wish, troubles, what_to_check
+from .life import CHECKING, WAITING, Build, Running, Wish, troubles, what_to_check
 from .outage import Outage, SignalWatch
 from .record import RecordSwitch
 from .samples import Sample
@@ -238,9 +238,9 @@ class Observer(QObject):
         self._decide(paced=True)
 
     def _warn_of_waiting(self) -> None:
-        waiting = self._doing.startswith(WAITING) and ":  " not in self._doing
+        waiting = self._doing.startswith(WAITING) and CHECKING not in self._doing
         if waiting and self._wish is not None and self._begun.elapsed() > PATIENT_MS:
-            self._on_said(f"{self._doing}:  {what_to_check(self._wish.spec)}")
+            self._on_said(f"{self._doing}{CHECKING} {what_to_check(self._wish.spec)}")
 
     def _decide(self, paced: bool = False) -> None:
         live = self.info is not None and self.info.source.live

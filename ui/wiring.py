@@ -13,7 +13,7 @@ from endostream.types import Analysis, FindingEvent, Frame, RunInfo, Status
 from .controller import Controller
 from .figures_panel import figures_line
 from .indicator import Indicator, Kind
-from .life import Ending, Wish, shown_spec
+from .life import CHECKING, WAITING, Ending, Wish, shown_spec
 from .main_window import MainWindow
 from .outage import Outage
 from .samples import Notice, Sample, listed
@@ -25,6 +25,15 @@ def subject_of(info: RunInfo, profile: str = "") -> str:
     mask = f"  ·  mask: {info.phi_mask if profile else 'undecided'}" if info.source.live else ""
     pack = f"{info.pack.get('name', '')} {info.pack.get('version', '')}".strip()
     return f"{exam}{info.source.name}  ·  {pack}{mask}"
+
+
+def waiting_words(detail: str) -> tuple[str, str]:
+    """Title and lines for the place of the picture while a source is opened."""
+    if not detail.startswith(WAITING):
+        return "Starting", detail
+    source, found, hint = detail.partition(CHECKING)
+    lines = [source.removeprefix(WAITING).strip(), f"check{hint}" if found else "", "Esc gives up"]
+    return "Waiting for a picture", "\n".join(line for line in lines if line)
 
 
 class Wiring(QObject):
@@ -132,7 +141,7 @@ class Wiring(QObject):
         w.scores.set_live(indicator.kind not in (Kind.FINISHED, Kind.FINISHING))
         w.view.set_marked(indicator.kind is Kind.FINDING)
         if indicator.kind is Kind.STARTING and w.view.frame_shown is None:
-            w.view.set_message("Starting", indicator.detail)
+            w.view.set_message(*waiting_words(indicator.detail))
         if indicator.kind in (Kind.FAILED, Kind.NO_SIGNAL, Kind.FROZEN):
             w.scores.set_sample(None)
             if w.view.frame_shown is None:

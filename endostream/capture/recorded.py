@@ -153,14 +153,14 @@ class RecordedSource(SourceBase):
                 f"{self._said[0] if self._said else 'the recording has no file'}; "
                 "copy the session folder again, with its recording"
             )
-        self._epochs = {
-            epoch: _Epoch([f for f in frames if f.epoch == epoch])
-            for epoch in {part.epoch for part in parts} | {frame.epoch for frame in frames}
-        }
+        by_epoch: dict[int, list[RecordedFrame]] = {part.epoch: [] for part in parts}
+        for frame in frames:
+            by_epoch.setdefault(frame.epoch, []).append(frame)
+        self._epochs = {epoch: _Epoch(known) for epoch, known in by_epoch.items()}
         self.missing = sum(frame.analysed for frame in frames)
         """Frames analysed live whose picture has not been met; final once the source has ended."""
-        self._last = -1.0
         self._interval = 1.0 / (info.fps or FALLBACK_FPS)
+        self._last = -self._interval
         width, height = self._size
         self._info = replace(
             info,

@@ -192,7 +192,7 @@ class PacketFile:
         self._format = format
         self._tags = dict(tags or {})
         self._decoding = 0
-        self._size = 0
+        self._head = self._size = 0
         self._closed = self._failed = False
         self._container: OutputContainer | None = None
         self._stream: Stream | None = None
@@ -240,7 +240,9 @@ class PacketFile:
             coded.pts, coded.dts, coded.time_base = shown, decoded, MILLISECOND
             coded.is_keyframe, coded.stream = packet.keyframe, self._stream
             self._container.mux_one(coded)
-            if self.pictures:  # with this picture the one before was written
+            if not self.pictures:
+                self._head = self._file.tell()  # the picture itself waits for the next one
+            elif not self._file.there and self._file.tell() > self._head:
                 self._file.appear()
         except (av.FFmpegError, OSError) as error:
             self._failed = True

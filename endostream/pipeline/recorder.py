@@ -86,6 +86,7 @@ class Recorder:
         self._waiting = 0
         self._lines = 0
         self._on = False
+        self._failure = ""
         self._closed = False
         self._copying = rules.copies
         self._skipping = False
@@ -94,7 +95,8 @@ class Recorder:
         self._lost = 0
         self._lost_at = -RECENT_S
         self._said: list[str] = []
-        self._reel = Reel(rules.before_s if rules.phi_mask is not None else 0.0, self._mode, self._ended)
+        before_s = rules.before_s if rules.phi_mask is not None else 0.0
+        self._reel = Reel(before_s, self._mode, self._ended, self._say, self._encode)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     @property
@@ -193,7 +195,7 @@ class Recorder:
         begin = Begin(folder, since, rules.phi_mask, rules.keep_free_bytes, self._disk)
         with self._changed:
             if not self._on:
-                self._on, self._lost, self._unsaid = True, 0, 0
+                self._on, self._failure, self._lost, self._unsaid = True, "", 0, 0
             self._post(begin)
         if begin.answered.wait(ANSWER_S) and begin.errors:
             raise InputError(str(begin.errors[0])) from begin.errors[0]
@@ -237,14 +239,15 @@ class Recorder:
         """How the recording is doing."""
         reel = self._reel
         with self._changed:
-            lost, recent = self._lost, time.monotonic() - self._lost_at < RECENT_S
-        failed = reason = reel.failure
-        if not failed and self._on and recent:
+            on, failed, lost = self._on, self._failure, self._lost
+            recent = time.monotonic() - self._lost_at < RECENT_S
+        reason = failed
+        if on and recent:
             reason = f"{lost} pictures were left out so far: {self._bottleneck}"
         seconds, size = reel.figures
         copying = self._copying
         return Recording(
-            state="failed" if failed else "on" if self._on else "off",
+            state="on" if on else "failed" if failed else "off",
             mode="copy" if copying else self._mode,
             encoder="" if copying else reel.encoder,
             seconds=seconds,
@@ -316,9 +319,14 @@ class Recorder:
                 self._reel.close(time.time())
                 return
 
+    def _encode(self) -> None:
+        """No packet can be kept as it is: from now on pictures are taken."""
+        self._copying = False
+        self._say("the source sends no key frames: its pictures were encoded anew for the recording")
+
     def _ended(self, reason: str) -> None:
         """The recording ended by itself; another one may have been asked for already."""
         with self._changed:
             if not any(isinstance(item, Begin) for item, _ in self._items):
-                self._on = False
+                self._on, self._failure = False, reason
             self._say(reason)

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 2.0
 """Seconds after the end of a recording in which lines of its frames are taken still: networks need time."""
+KEYLESS_S = 12.0
+"""Seconds of packets without a key frame after which pictures are encoded instead: cameras send one every ten
+seconds at least, and a recording of nothing must not look like one."""
 LOSS_LINE_S = 1.0
 """Seconds between two lines about lost pictures."""
 
@@ -96,11 +99,20 @@ class Reel:
         How pictures are encoded where packets cannot be kept.
     ended
         Hears why a recording ended by itself.
+    say
+        Hears what else went wrong.
+    uncopied
+        Called when packets cannot be kept as they are, for want of key frames.
     """
 
-    def __init__(self, before_s: float, mode: EncodedMode, ended: Callable[[str], None]) -> None:
-        self.failure = ""
-        """Why the last recording ended by itself; empty once another one has begun."""
+    def __init__(
+        self,
+        before_s: float,
+        mode: EncodedMode,
+        ended: Callable[[str], None],
+        say: Callable[[str], None],
+        uncopied: Callable[[], None],
+    ) -> None:
         self.figures = (0.0, 0)
         """Seconds recorded and bytes written, of the last recording."""
         self.encoder = ""
@@ -109,7 +121,8 @@ class Reel:
         """Seconds spent in the encoder and in the disk."""
         self._ring = Ring(before_s) if before_s > 0.0 else None
         self._mode = mode
-        self._ended = ended
+        self._ended, self._say, self._uncopied = ended, say, uncopied
+        self._failure = ""
         self._clip: Clip | None = None
         self._late: tuple[Clip, float, float] | None = None
         self._copied: Stretch | None = None
@@ -117,6 +130,7 @@ class Reel:
         self._coder: PictureEncoder | None = None
         self._coded: Stretch | None = None
         self._broken = False
+        self._refused_at: float | None = None
         self._unsaid = 0
         self._said_at = 0.0
 
@@ -162,19 +176,14 @@ class Reel:
     def _begin(self, begin: Begin) -> None:
         if self._clip is None:
             self._end_late()
-            self.failure, self._broken = "", False
+            self._failure, self._broken, self._refused_at = "", False, None
             self.encoding_s = self.writing_s = 0.0
             self._unsaid = 0
-            try:
+            with self._guarded():
                 self._clip = Clip(begin.folder, begin.phi_mask, begin.keep_free, begin.disk)
-            except EndostreamError as error:
-                begin.errors.append(error)
-                self._fail(str(error))
-            else:
-                with self._guarded():
-                    self._empty_ring(begin.since)
-                if self.failure:
-                    begin.errors.append(RunError(self.failure))
+                self._empty_ring(begin.since)
+            if self._failure:
+                begin.errors.append(RunError(self._failure))
         begin.answered.set()
 
     def _empty_ring(self, since: float | None) -> None:
@@ -193,9 +202,19 @@ class Reel:
             return
         began = time.monotonic()
         for packet in packets:
-            self._clip.write(stretch, packet)
+            self._refused(began, not self._clip.write(stretch, packet))
         self.figures = (self._clip.seconds, self._clip.bytes)
         self.writing_s += time.monotonic() - began
+
+    def _refused(self, now: float, refused: bool) -> None:
+        """Packets that are left out for long have no key frames, or none that can be told."""
+        if not refused:
+            self._refused_at = None
+        elif self._refused_at is None:
+            self._refused_at = now
+        elif now - self._refused_at >= KEYLESS_S and self._copied is not None:
+            self._copied = self._refused_at = None
+            self._uncopied()
 
     def _note(self, noted: Noted) -> None:
         if self._clip is not None:
@@ -232,8 +251,7 @@ class Reel:
         try:
             clip.end(wall)
         except EndostreamError as error:
-            self.failure = str(error)
-            self._ended(self.failure)
+            self._say(str(error))
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -253,17 +271,17 @@ class Reel:
         clip, self._clip = self._clip, None
         late, self._late = self._late, None
         self._coder = self._coded = None
-        self.failure = reason
         for broken in (clip, late[0] if late else None):
             if broken is not None:
                 with contextlib.suppress(EndostreamError, OSError):
                     broken.end(time.time(), reason)
+        self._failure = reason
         self._ended(reason)
 
     # Packets and pictures
 
     def _connect(self, connected: Connected) -> None:
-        self._copied = None
+        self._copied = self._refused_at = None
         if connected.format is not None:
             self._rate = connected.format.rate
             if connected.copies:

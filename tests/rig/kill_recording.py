@@ -6,8 +6,8 @@ A child records a synthetic live feed through the product's own recorder, at 30 
 connection every two seconds, and logs what it handed over. The parent kills it and checks that every file
 plays to its end with the source's time stamps, that at most two seconds are lost against the child's log, and
 that the sidecar parses to its last line. One row per kill, one for all of them; exit code 1 when a check
-fails. With --live the child is `endostream analyze udp://... --record` instead, and what it lost is measured by
-the clock on the wall, its networks and its session included.
+fails. With --live the child is `endostream analyze udp://... --record`, with its networks and its session,
+and what it lost is measured by the clock on the wall.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ EPOCH_PICTURES = 60
 FATE_AFTER = 6
 """Pictures after which it is known what became of one: 0.2 s of a network."""
 MOST_LOST_S = 2.0
+CLIP = "phantom_colonoscopy.mp4"
 CHILD_S = 60.0
 """A child whose parent is gone ends by itself."""
 

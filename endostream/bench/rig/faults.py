@@ -45,6 +45,8 @@ class _Cycles:
     def __init__(self, run: LiveRun) -> None:
         self._run = run
         self.lost, self.back, self.analysed = list[float](), list[float](), list[float]()
+        self.uncleared = 0
+        """Times that an analysis could still be drawn while there was no picture."""
 
     def one(self, cycle: int) -> bool:
         """One cut and return; False when a deadline passed."""
@@ -55,6 +57,7 @@ class _Cycles:
             return False
         self.lost.append(gone - cut)
         time.sleep(AWAY_S[cycle % len(AWAY_S)])
+        self.uncleared += run.pipeline.latest_analysis.get() is not None
         returned = sender.restore()
         came = run.wait_fresh(returned, DEADLINE_S)
         if came is None:
@@ -90,6 +93,7 @@ def cycles(protocol: Protocol, scene: Scene, count: int) -> list[Figure]:
     lost, back = done.lost, done.back
     return [
         Figure(name, "NO SIGNAL after", _worst(lost, count), "s", NO_SIGNAL_S, _spread(lost)),
+        Figure(name, "overlays left without a picture", float(done.uncleared), "", 0.0),
         Figure(name, "picture back after", _worst(back, count), "s", BACK_S, _spread(back)),
         Figure(
             name, "analysis back after", max(done.analysed, default=None), "s", None, _spread(done.analysed)

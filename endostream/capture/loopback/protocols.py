@@ -5,14 +5,14 @@ Owns what opens a port for each of them. Must not know clips, faults or framing.
 
 from __future__ import annotations
 
-import selectors
 import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from endostream.capture.loopback.casting import HOST, ClipSender
+from endostream.capture.loopback.casting import ClipSender
 from endostream.capture.loopback.clip import Clip
+from endostream.capture.loopback.connections import HOST
 from endostream.capture.loopback.peers import DatagramPeer, HttpPeer, Peer, RtspPeer
 
 Protocol = Literal["udp", "tcp", "http", "rtsp"]
@@ -28,7 +28,7 @@ class UdpSender(ClipSender):
     def _open(self) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
-        self._add(self._peer(sock))
+        self._connections.add(self._peer(sock))
 
     def _peer(self, sock: socket.socket) -> Peer:
         return DatagramPeer(sock, self.sent.add, (HOST, self.port))
@@ -40,17 +40,7 @@ class TcpSender(ClipSender):
     scheme = "tcp"
 
     def _open(self) -> None:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((HOST, self.port))
-            listener.listen()
-        except OSError:
-            listener.close()
-            raise
-        listener.setblocking(False)
-        self._listener = listener
-        self._selector.register(listener, selectors.EVENT_READ, None)
+        self._connections.listen(self.port)
 
     def _peer(self, sock: socket.socket) -> Peer:
         return Peer(sock, self.sent.add)
