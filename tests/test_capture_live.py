@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+from test_capture_media import write_video
 
 from endostream.bench.rig import counter
 from endostream.bench.rig.clips import Scene, make_clip
@@ -16,7 +18,7 @@ from endostream.capture import connection as connecting
 from endostream.capture import live as living
 from endostream.capture.connection import Address
 from endostream.capture.live import LiveSource
-from endostream.capture.loopback import TcpSender, UdpSender
+from endostream.capture.loopback import Sender, TcpSender, UdpSender
 from endostream.capture.opening import open_source
 from endostream.capture.source import Source
 from endostream.capture.tapping import StreamFormat, StreamPacket
@@ -274,3 +276,24 @@ def test_a_device_that_vanishes_is_looked_for_under_any_node(reading: Begin) -> 
         nodes.append(second.url)
         found = reader.wait(lambda: [f for _, f in reader.frames if f.image.shape == (270, 480, 3)])
         assert found[0].epoch == 1
+
+
+def test_pictures_out_of_order_lose_no_packet_and_no_picture(tmp_path: Path, reading: Begin) -> None:
+    clip = tmp_path / "b.mp4"
+    write_video(clip, range(50), options={"bf": "3", "g": "25"})
+    tap = Tape()
+    given_up = threading.Event()
+    sender = Sender(clip)
+    try:
+        reader = reading(open_source(sender.url, tap=tap, cancelled=given_up))
+        reader.wait(lambda: len(reader.frames) >= 30)
+        # "90000 pictures a second" is the clock of the time stamps, which libav takes for a rate.
+        assert reader.source.info.fps == pytest.approx(25)
+    finally:
+        reader.source.cancel()
+        sender.close()
+    (_, _, packets), frames = tap.stretches[0], [f for _, f in reader.frames]
+    assert packets[0].keyframe
+    # What was shown can be found in the tap, from the first picture on.
+    assert {f.pts for f in frames if f.epoch == 0} <= {p.pts for p in packets}
+    assert len({f.pts for f in frames}) == len(frames)

@@ -250,6 +250,21 @@ def test_pictures_that_change_within_a_connection_begin_a_new_file(
         assert stamps(tmp_path / part.file) == ms(camera.frames[number * 10 : number * 10 + 10])
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_long_recording_becomes_several_files(
+    tmp_path: Path, made: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch, masked: bool
+) -> None:
+    monkeypatch.setattr(clip_module, "MOST_BYTES", 4_000)
+    recorder = made(masked=masked)
+    recorder.start(tmp_path)
+    camera = Camera(recorder).connect().run(60)
+    recorder.close()
+    sidecar = read_sidecar(tmp_path / "recording.jsonl")
+    assert len(sidecar.parts) > 1 and {(p.epoch, p.width) for p in sidecar.parts} == {(0, 160)}
+    assert [s for p in sidecar.parts for s in stamps(tmp_path / p.file)] == ms(camera.frames)
+    assert recorder.state.seconds == pytest.approx(59 / 25, abs=0.04 * len(sidecar.parts))
+
+
 def test_a_second_recording_goes_on_in_the_same_folder(tmp_path: Path, made: Callable[..., Recorder]) -> None:
     recorder = made()
     camera = Camera(recorder).connect()
@@ -357,7 +372,8 @@ def test_sources_without_key_frames_are_encoded(
     until(lambda: recorder.state.mode == "encode")
     camera.run(5)
     recorder.close()
-    assert stamps(tmp_path / "recording.mkv") == ms(camera.frames[4:])
+    there = stamps(tmp_path / "recording.mkv")
+    assert len(there) >= 5 and there == ms(camera.frames[-len(there) :])
     assert recorder.said == (
         "the source sends no key frames: its pictures were encoded anew for the recording",
     )

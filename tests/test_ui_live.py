@@ -174,6 +174,9 @@ def test_blind_lane_shows_the_loss_while_it_lasts_and_the_ledgers_own_after(open
     shown = watched(pipe, controller)
     pipe.signal("lost", "gone", shown.time)
     spin(lambda: "blind: no signal" in window.timeline.described(shown.time + 0.01))
+    pipe.signal("lost", "no route to host", shown.time)
+    spin(lambda: "no route" in controller.indicator.detail)
+    assert window.timeline.described(shown.time + 0.01).count("no signal") == 1
     pipe.signal("good")
     pipe.tell(("blind", BlindSpan(shown.time, shown.time + 5.0, "no-signal")))
     spin(lambda: "blind: no signal" in window.timeline.described(shown.time + 4.9))
@@ -275,7 +278,7 @@ def test_recording_shows_in_strip_switch_and_figures(opens: Open) -> None:
     window.act["figures"].setChecked(True)
     pipe.more = {"recording": Recording("on", "encode", "x264", 75.0, 182.4, lost=3)}
     spin(lambda: window.strip.recording == "REC 01:15  3 lost")
-    assert window.figures.shown["recording"] == "01:15  ·  182 MB  ·  encoded  ·  3 lost"
+    assert window.figures.shown["recording"] == "01:15  ·  182 MB\nencoded  ·  3 lost"
     window.act["record"].trigger()
     spin(lambda: ("record", False) in pipe.asked and window.strip.recording == "")
     assert not window.act["record"].isChecked()
@@ -349,6 +352,9 @@ def test_words_of_the_recording() -> None:
     assert recording_figures(None) == "none: only live sources"
     assert recording_figures(Recording()) == "off"
     assert recording_figures(Recording("off", seconds=61.0, megabytes=9.6)) == "off  ·  01:01  ·  10 MB"
+    assert (
+        recording_figures(Recording("failed", seconds=61.0, megabytes=1800)) == "ended  ·  01:01  ·  1.8 GB"
+    )
 
 
 # Figures
@@ -375,7 +381,8 @@ def test_figures_tell_rates_ages_and_why_pictures_were_dropped(
     shown = window.figures.shown
     assert (shown["analysis"], shown["display"]) == ("5.0 fps", "29.9 fps")
     assert shown["picture age"] == "38 ms   p95 61 ms" and shown["overlay age"] == "212 ms   p95 1.4 s"
-    assert "1\u2009200 networks busy" in shown["dropped"] and "13 from before a cut" in shown["dropped"]
+    assert shown["dropped"] == "1\u2009213 of 12\u2009003\nbusy 1\u2009200  ·  cut 13"
+    assert "1\u2009200: the networks were busy\n13: they were" in window.figures._values["dropped"].toolTip()
     for part in ("shown 29.9 fps", "picture p95 61 ms", "overlay p95 1.4 s"):
         assert part in window.footer.figures
     changes: list[int] = []

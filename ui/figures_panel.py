@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 from endostream.types import Status
 
@@ -18,13 +18,13 @@ from .ages import spoken_age
 from .record import recording_figures
 
 CAUSES = {
-    "busy": "networks busy",
-    "late": "not taken in time",
-    "epoch": "from before a cut",
-    "failed": "after a failure",
-    "stopped": "at the stop",
+    "busy": ("busy", "the networks were busy"),
+    "late": ("late", "nobody took them in time"),
+    "epoch": ("cut", "they were from before a cut"),
+    "failed": ("failed", "the analysis had failed"),
+    "stopped": ("stopped", "the run was stopped"),
 }
-"""The causes of `FrameCounts.dropped`, for people."""
+"""The causes of `FrameCounts.dropped`, for people: a word for the panel, a clause for its tip."""
 ROWS = ("input", "analysis", "display", "picture age", "overlay age", "dropped", "recording")
 UNKNOWN = "–"
 
@@ -48,11 +48,23 @@ def spoken_spread(ages: Mapping[str, float]) -> str:
 
 
 def dropped_words(status: Status) -> str:
-    """Drops in words: how many, of how many, why."""
+    """Drops in two lines: how many of how many, and why."""
     counts = status.counts
-    parts = [f"{grouped(n)} {CAUSES.get(cause, cause)}" for cause, n in sorted(counts.dropped.items()) if n]
+    if not counts.total_dropped:
+        return f"none of {grouped(counts.captured)}"
     total = f"{grouped(counts.total_dropped)} of {grouped(counts.captured)}"
-    return "  ·  ".join([total, *parts]) if parts else f"none of {grouped(counts.captured)}"
+    words = [f"{CAUSES.get(cause, (cause,))[0]} {grouped(n)}" for cause, n in _by_cause(status)]
+    return f"{total}\n{'  ·  '.join(words)}"
+
+
+def dropped_tip(status: Status) -> str:
+    """The same with the causes explained."""
+    return "\n".join(f"{grouped(n)}: {CAUSES.get(c, (c, c))[1]}" for c, n in _by_cause(status))
+
+
+def _by_cause(status: Status) -> list[tuple[str, int]]:
+    """Causes with their counts, the most frequent first."""
+    return sorted(((c, n) for c, n in status.counts.dropped.items() if n), key=lambda pair: -pair[1])
 
 
 def figures_of(status: Status) -> dict[str, str]:
@@ -115,7 +127,8 @@ class FiguresPanel(QWidget):
             word.setObjectName("quiet")
             value = QLabel(UNKNOWN)
             value.setFont(theme.font(theme.BODY, QFont.Weight.DemiBold))
-            value.setWordWrap(True)
+            # no figure widens the panel: it would move the picture
+            value.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
             top = Qt.AlignmentFlag.AlignTop
             grid.addWidget(word, place, 0, top)
             grid.addWidget(value, place, 1, top)
@@ -131,3 +144,4 @@ class FiguresPanel(QWidget):
         for name, text in figures_of(status).items():
             if self._values[name].text() != text:
                 self._values[name].setText(text)
+        self._values["dropped"].setToolTip(dropped_tip(status))

@@ -74,4 +74,7 @@ class SignalWatch:
             self.outage = None
 
     def _begin(self, outage: Outage, now: float) -> None:
+        before = self.outage
+        if before is not None and before.kind == outage.kind:  # the same one: only more is known of it
+            outage = replace(outage, since=min(outage.since, before.since))
         self.outage, self._noticed = outage, now

@@ -37,19 +37,21 @@ def recording_words(recording: Recording | None) -> str:
 
 
 def recording_figures(recording: Recording | None) -> str:
-    """The recording in one line of figures."""
+    """The recording in one or two lines of figures."""
     if recording is None:
         return "none: only live sources"
     if recording.state == "off" and not recording.seconds:
         return "off"
-    parts = [spoken_time(recording.seconds), f"{recording.megabytes:.0f} MB"]
-    if recording.mode != "copy":
-        parts.append({"encode": "encoded", "lossless": "lossless"}[recording.mode])
-    if recording.lost:
-        parts.append(f"{recording.lost} lost")
-    if recording.state != "on":
-        parts.insert(0, "ended" if recording.state == "failed" else "off")
-    return "  ·  ".join(parts)
+    size = (
+        f"{recording.megabytes:.0f} MB"
+        if recording.megabytes < 1000
+        else f"{recording.megabytes / 1e3:.1f} GB"
+    )
+    state = {"on": "", "off": "off  ·  ", "failed": "ended  ·  "}[recording.state]
+    more = [recording.mode.replace("encode", "encoded")] if recording.mode != "copy" else []
+    more += [f"{recording.lost} lost"] if recording.lost else []
+    first = f"{state}{spoken_time(recording.seconds)}  ·  {size}"
+    return f"{first}\n{'  ·  '.join(more)}" if more else first
 
 
 class RecordSwitch:

@@ -107,6 +107,8 @@ class Timeline(QWidget):
     def set_outage(self, outage: Outage | None) -> None:
         """Show the stretch without a live picture while it grows; None ends it."""
         span = self._lasting()
+        if outage is not None and span is not None and span.reason == outage.kind:
+            span = None  # the same one: only more is known of it
         if span is not None and not any(s.start < span.end and span.start < s.end for s in self._blind):
             self._blind.append(span)  # until the ledger's own takes its place
         self._outage = None

@@ -43,6 +43,10 @@ JUMP_S = 10.0
 """A time stamp this far (seconds) ahead of the last one is a restarted sender, not a gap."""
 STEP_BACK_S = 0.5
 """A time stamp this far (seconds) behind the last one is a restarted sender, not a picture out of order."""
+MOST_EARLY = 300
+"""Packets kept until the first picture says what they are."""
+SLOWEST_HZ, FASTEST_HZ = 0.5, 240.0
+"""Rates that are believed."""
 IDLE_DEVICE_S = 0.004
 """Seconds between two looks at a device that has no picture ready."""
 
@@ -149,6 +153,8 @@ class Connection:
         self._fps: float | None = None
         self._pipe: SrtPipe | None = None
         self._last_dts: float | None = None
+        self._codec = ""
+        self._early: list[StreamPacket] = []
         self.active = time.monotonic()
         """Monotonic clock of the last sign of life: the start, a packet."""
         self.opened = False
@@ -252,9 +258,10 @@ class Connection:
         context.thread_count = 2
         # Measured: order is kept with B-frames too, and nothing waits that need not.
         context.flags |= Flags.low_delay
-        # Where no rate was counted, libav takes the clock of the fields for one; the coder knows better.
-        self._fps = float(context.framerate) if not stream.average_rate and context.framerate else None
-        self._fps = self._fps or rate_of(stream)
+        self._codec = context.name
+        # Where no rate was counted, libav takes the clock of the fields or of the time stamps for one.
+        known = (stream.average_rate, context.framerate, rate_of(stream))
+        self._fps = next((float(rate) for rate in known if rate and SLOWEST_HZ <= rate <= FASTEST_HZ), None)
         return stream
 
     def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
@@ -353,25 +360,32 @@ class Connection:
         )
         if self._tap is not None:
             self._tap.connected(self._format, self._epoch)
+            for packet in self._early:
+                self._tap.packet(packet)
+        self._early.clear()
         return True
 
     def _pass_on(self, packet: av.Packet[VideoStream]) -> None:
         # One that was given up has a successor, whose packets the tap hears by now.
-        if self._tap is None or self._format is None or not packet.size or self._given_up.is_set():
+        if self._tap is None or not packet.size or self._given_up.is_set():
             return
         if packet.is_corrupt:
             return  # it was not decoded: with it a recording would show other pictures than were analysed
         data = bytes(packet)
-        anew = begins_anew(self._format.codec, data)
-        self._tap.packet(
-            StreamPacket(
-                data=data,
-                pts=packet.pts,
-                dts=packet.dts,
-                keyframe=packet.is_keyframe if anew is None else anew,
-                arrived=self.active,
-            )
+        passed = StreamPacket(
+            data=data,
+            pts=packet.pts,
+            dts=packet.dts,
+            keyframe=packet.is_keyframe or bool(begins_anew(self._codec, data)),
+            arrived=self.active,
         )
+        if self._described is not None:
+            self._tap.packet(passed)
+            return
+        # Where pictures come out of order, the first one comes out some packets later.
+        if passed.keyframe or len(self._early) >= MOST_EARLY:
+            self._early.clear()
+        self._early.append(passed)
 
     def _give(self, frame: av.VideoFrame, stream: VideoStream) -> bool:
         time_base = frame.time_base or stream.time_base or Fraction(1, av.time_base)

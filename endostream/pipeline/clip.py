@@ -21,6 +21,8 @@ from endostream.records.sidecar import SIDECAR, EndLine, FrameLine, Line, LostLi
 
 LOOK_S = 1.0
 """Seconds between two looks at the free space."""
+MOST_BYTES = 4_000_000_000
+"""Size of a file after which the next key frame begins another: memory sticks (FAT32) hold up to 4.29 GB."""
 NOTICE = "Research use only, not for diagnosis"
 """Said in every file."""
 
@@ -88,7 +90,8 @@ class Clip:
         if packet.keyframe:
             kind = headers_in(stretch.format, packet.data).kind if stretch.mode == "copy" else b""
             other = bool(kind and self._kind and kind != self._kind)
-            if stretch is not self._stretch or self._file is None or other:
+            full = self._file is not None and self._file.bytes >= MOST_BYTES
+            if stretch is not self._stretch or self._file is None or other or full:
                 if not can_begin(stretch.format, packet.data):
                     return False
                 self._begin(stretch, packet, other and stretch is self._stretch)
