@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,8 @@ def test_every_painted_picture_is_reported_once(opens: Open) -> None:
     spin(lambda: controller.indicator.kind is Kind.NO_SIGNAL)
     window.view.grab()
     assert len(pipe.painted) == 6, "a dimmed picture is not shown again"
+    controller.shown(live_frame(77), None)
+    assert len(pipe.painted) == 6, "a picture of another run is none of this one's"
 
 
 def test_synced_mode_shows_the_analysed_picture_and_is_remembered(opens: Open, tmp_path: Path) -> None:
@@ -385,6 +388,9 @@ def test_figures_tell_rates_ages_and_why_pictures_were_dropped(
     assert "1\u2009200: the networks were busy\n13: they were" in window.figures._values["dropped"].toolTip()
     for part in ("shown 29.9 fps", "picture p95 61 ms", "overlay p95 1.4 s"):
         assert part in window.footer.figures
+    width = window.figures.minimumSizeHint().width()
+    window.figures.set_status(replace(status, counts=FrameCounts(10**12, 0, {c: 10**9 for c in "abcdefg"})))
+    assert window.figures.minimumSizeHint().width() == width, "no figure moves the picture"
     changes: list[int] = []
     controller.measured.connect(lambda *values: changes.append(1))
     clock = QElapsedTimer()
@@ -439,7 +445,7 @@ def test_open_waits_and_says_what_for_and_what_to_check(
 ) -> None:
     window, controller, _ = stuck
     spin(lambda: "waiting" in controller.indicator.detail)
-    assert controller.indicator.kind is Kind.STARTING
+    assert controller.indicator.kind is Kind.STARTING and window.act["stop"].isEnabled()
     assert controller.indicator.detail == "waiting for a picture from udp://127.0.0.1:5000"
     monkeypatch.setattr(observer, "PATIENT_MS", 0)
     spin(lambda: "check the address" in controller.indicator.detail)
@@ -502,6 +508,18 @@ def test_hanging_run_is_left_behind_and_the_next_source_opens(opens: Open) -> No
     pipe.over.set()
 
 
+def test_run_that_is_ending_stays_so_whatever_its_source_does(opens: Open) -> None:
+    _, controller, pipe = opens()
+    pipe.stop = lambda: None  # type: ignore[method-assign]
+    controller.stop()
+    assert controller.indicator.kind is Kind.FINISHING
+    pipe.signal("lost", "gone")
+    controller._measure()
+    settle()
+    assert controller.indicator.kind is Kind.FINISHING
+    pipe.over.set()
+
+
 def test_session_that_is_being_written_is_waited_for(opens: Open) -> None:
     _, controller, pipe = opens()
 
@@ -520,6 +538,29 @@ def test_session_that_is_being_written_is_waited_for(opens: Open) -> None:
     pipe.over.set()
     spin(lambda: not controller.busy)
     assert controller.failure is None
+
+
+def test_closing_waits_longer_for_the_disk_than_for_a_source(opens: Open) -> None:
+    _, controller, pipe = opens()
+    asked = threading.Event()
+
+    def status() -> Status:
+        asked.set()  # the source's time is over: now the session's counts
+        return Status("finishing")
+
+    def write() -> None:
+        assert asked.wait(10)
+        pipe.over.set()
+
+    pipe.stop = lambda: None  # type: ignore[method-assign]
+    pipe.status = status  # type: ignore[method-assign]
+    controller._slow.stop()
+    asked.clear()
+    writer = threading.Thread(target=write)
+    writer.start()
+    controller.close(timeout=0.05, writing=10.0)
+    writer.join()
+    assert pipe.state == "finished"
 
 
 @pytest.mark.parametrize("when", ["opening", "running"])

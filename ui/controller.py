@@ -209,12 +209,12 @@ class Controller(Observer):
         self._status = Status(state="starting")
         self._doing = "opening the source"
         self.playing = wish.play
+        self._run.begin(wish, None if wish.replay else self._folder)  # its words come later, queued
         self.runStarting.emit(wish)
         self._decide()
         self._poll.start()
         self._slow.start()
         self._begun.start()
-        self._run.begin(wish, None if wish.replay else self._folder)
 
     def _look_again(self, seconds: float) -> None:
         if self._wish is not None:
