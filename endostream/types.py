@@ -336,6 +336,8 @@ class Status:
     """Sinks that failed: name to reason."""
     signal: str = ""
     """What the live picture is, or why it is lost; empty for recorded sources."""
+    lag: float = 0.0
+    """Seconds by which the live picture comes later than it could: a connection slower than its stream."""
     recording: Recording | None = None
     """How the recording is doing; None where there can be none."""
     display_fps: float = 0.0

@@ -125,7 +125,7 @@ HOSTILE: dict[str, tuple[Make, str]] = {
     "empty folder": (lambda d, c: folder(d / "f"), "holds no pictures"),
     "folder of broken pictures": (lambda d, c: folder(d / "f", "a.png", "b.jpg"), "none of the 2 pictures"),
     "unknown protocol": (lambda d, c: "gopher://127.0.0.1/x", "protocol gopher: is not known"),
-    "srt": (lambda d, c: "srt://127.0.0.1:9000", "MPEG-TS over udp: or tcp:"),
+    "srt without a port": (lambda d, c: "srt://127.0.0.1", "write srt://HOST:PORT"),
     "no host": (lambda d, c: "rtsp:", "without a host"),
     "bad port": (lambda d, c: "tcp://127.0.0.1:http", "address is wrong"),
     "phantom option": (lambda d, c: "phantom:?sede=3", "did you mean 'seed'"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from test_capture_media import write_video
 
@@ -226,6 +228,42 @@ def test_before_the_first_read_old_pictures_are_replaced_and_none_counts() -> No
         sent = time.monotonic()
         frame = source.read()
         assert frame is not None and sent - frame.captured < 0.5 and source.overrun == 0
+
+
+def test_a_line_that_is_too_slow_is_said(reading: Begin) -> None:
+    clip = make_clip(SMALL)
+    with TcpSender(clip) as sender:
+        reader = reading(open_source(sender.url))
+        reader.wait(lambda: len(reader.frames) > 20)
+        assert reader.source.lag < 0.2 and reader.source.warnings == ()
+        sender.drip(slow(clip))
+        reader.wait(lambda: reader.source.lag > living.LATE_S)
+        assert reader.source.warnings == (living.LATE,)
+        assert reader.source.signal
+        sender.cut()
+        reader.wait(lambda: not reader.source.signal)
+        assert reader.source.lag == 0.0
+
+
+def slow(clip: Any) -> float:
+    """Half of the bytes a second that the clip needs."""
+    return 0.5 * sum(len(u.data) for u in clip.units) / (len(clip.units) / 30)
+
+
+def test_a_slow_clock_of_the_sender_is_no_lateness_and_a_new_stretch_begins_afresh() -> None:
+    lag = living.Lag()
+
+    def take(captured: float, seconds: float, epoch: int = 0) -> float:
+        image = np.zeros((16, 16, 3), np.uint8)
+        lag.take(living.Picture(image, seconds, None, Fraction(1, 1000), captured, 0.0, epoch))
+        return lag.seconds
+
+    assert take(100.0, 0.0) == 0.0
+    assert take(100.7, 0.5) == pytest.approx(0.2, abs=1e-3)
+    assert take(101.0, 1.0) == pytest.approx(0.0, abs=1e-3)
+    for second in range(2, 3600):  # an hour with a clock that is 0.01 % slow: 0.36 s
+        assert take(100.0 + second * 1.0001, float(second)) < 0.02
+    assert take(9000.0, 5.0, epoch=1) == 0.0
 
 
 class Stuck:

@@ -34,7 +34,7 @@ class FakeSource:
     def __init__(self, frames: int, live: bool = False, fail_at: int | None = None) -> None:
         self.info = SourceInfo("fake", "file", live, not live, False, 16, 16, 25.0, frames / 25, frames)
         self.signal, self.warnings, self.skipped_packets = True, (), 0
-        self.detail, self.overrun = "", 0
+        self.detail, self.overrun, self.lag = "", 0, 0.0
         self.total, self.at, self.index, self.epoch, self.fail_at = frames, 0, 0, 0, fail_at
         self.cancelled, self.closed = threading.Event(), False
 

@@ -45,7 +45,7 @@ class FakeLive:
 
     def __init__(self) -> None:
         self.info = SourceInfo("tower", "stream", True, False, False, 64, 64, 25.0, None, None)
-        self.signal, self.detail, self.overrun = True, "64x64, 25 fps", 0
+        self.signal, self.detail, self.overrun, self.lag = True, "64x64, 25 fps", 0, 0.0
         self.warnings: tuple[str, ...] = ()
         self.skipped_packets = 0
         self.changed = threading.Condition()

@@ -55,6 +55,8 @@ CASES = {
     "blind": (BLURRED, Kind.BLIND, "blurred"),
     "blind with a finding still open": (replace(BLURRED, open_labels=("polyps",)), Kind.BLIND, "blurred"),
     "late": (replace(RUNNING, age=0.8), Kind.DELAYED, "800 ms"),
+    "slow line": (replace(RUNNING, lag=2.1), Kind.DELAYED, "comes 2.1 s late"),
+    "hardly late": (replace(RUNNING, lag=0.3), Kind.ANALYSING, "no finding"),
     "late with a finding": (replace(RUNNING, age=1.5, open_labels=("polyps",)), Kind.DELAYED, "1.5 s"),
     "cable out": (replace(RUNNING, state="no-signal"), Kind.NO_SIGNAL, "cable"),
     "held": (replace(RUNNING, state="paused"), Kind.PAUSED, "Space"),

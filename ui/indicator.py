@@ -112,6 +112,8 @@ class Situation:
     """What is known of a lost or frozen picture."""
     waited: float = 0.0
     """Seconds for which a live source has sent no picture; 0 while they come."""
+    lag: float = 0.0
+    """Seconds by which live pictures come later than they could."""
     synced: bool = False
     """True when the picture shown is the analysed one, so that it is the picture that is behind."""
 
@@ -140,6 +142,8 @@ def indicate(now: Situation) -> Indicator:
         return Indicator(Kind.STARTING, "waiting for the first analysis")
     if now.waited > STALE:
         return Indicator(Kind.DELAYED, f"no new picture for {spoken_age(now.waited)}")
+    if now.lag > STALE:
+        return Indicator(Kind.DELAYED, f"the picture comes {spoken_age(now.lag)} late: the connection is slow")
     if now.synced and now.age > GONE:
         return Indicator(Kind.DELAYED, f"the picture is {spoken_age(now.age)} behind")
     if now.age > STALE and not now.synced:

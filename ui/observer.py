@@ -262,6 +262,7 @@ class Observer(QObject):
         if outage is not None:
             words = outage.words(time.monotonic()) if outage.kind == "frozen" else outage.reason
         return Situation(
+            lag=self._status.lag,
             state=state,
             failure=self.failure,
             doing=self._doing,

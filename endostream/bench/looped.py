@@ -61,6 +61,11 @@ class LoopedSource:
         """Pictures of a live source that nobody took in time."""
         return self._source.overrun
 
+    @property
+    def lag(self) -> float:
+        """Seconds by which a live picture comes later than it could."""
+        return self._source.lag
+
     def watch(self, listener: Callable[[SignalChange], None]) -> None:
         """Call `listener` whenever a live picture is lost or comes back."""
         self._source.watch(listener)

@@ -36,8 +36,33 @@ REMEMBERED = 100
 """Changes of the signal that are kept for the first listener."""
 WAITING = 3
 """Pictures that wait for the reader at most, where it comes late: then the oldest is given up."""
+CLOCKS_APART = 2e-4
+"""Share by which the clocks of a sender and of this computer may differ: quartz keeps a tenth of that."""
+LATE_S = 0.5
+"""Seconds of lateness that are said."""
+LATE = "the picture comes late: the connection is slower than its stream; lower the bit rate or use a cable"
 FAREWELL_S = 1.0
 """Seconds `close` waits for threads; one that sits in a dead connection ends by its own time limit."""
+
+
+class Lag:
+    """How late pictures come, against the soonest that one of their stretch has come."""
+
+    def __init__(self) -> None:
+        self._epoch = -1
+        self._soonest = self._clock = 0.0
+        self.seconds = 0.0
+        """Lateness of the newest picture in seconds."""
+
+    def take(self, picture: Picture) -> None:
+        """A picture came."""
+        offset = picture.captured - picture.seconds
+        # The sender's clock may be slower than ours: that is no lateness.
+        self._soonest += CLOCKS_APART * (picture.captured - self._clock)
+        if picture.epoch != self._epoch or offset < self._soonest:
+            self._epoch, self._soonest = picture.epoch, offset
+        self._clock = picture.captured
+        self.seconds = offset - self._soonest
 
 
 class LiveSource(SourceBase):
@@ -95,6 +120,7 @@ class LiveSource(SourceBase):
         self._listeners: list[Callable[[SignalChange], None]] = []
         self._news: deque[SignalChange] = deque(maxlen=REMEMBERED)
         self._pause_ends = 0.0
+        self._lag = Lag()
         self._watchdog = threading.Thread(target=self._watch_over, name=f"watch {address.name}", daemon=True)
         self._watchdog.start()
         try:
@@ -158,6 +184,14 @@ class LiveSource(SourceBase):
         return not self._lost
 
     @property
+    def lag(self) -> float:
+        """Seconds by which the newest picture came later than it could have, by the stream's own clock.
+
+        It grows where a connection is slower than its stream, and the buffers on the way fill up.
+        """
+        return 0.0 if self._lost else self._lag.seconds
+
+    @property
     def overrun(self) -> int:
         """Pictures given up because nobody took them in time, since the first `read`."""
         return self._overrun
@@ -168,7 +202,8 @@ class LiveSource(SourceBase):
         connection = self._connection
         warning = connection.warning if connection is not None else ""
         damaged = f"{self._skipped} damaged packets were skipped" if self._skipped else ""
-        return tuple(line for line in (*self._said, warning, damaged) if line)
+        late = LATE if self.lag > LATE_S else ""
+        return tuple(line for line in (*self._said, warning, damaged, late) if line)
 
     @property
     def reconnecting(self) -> int:
@@ -343,6 +378,7 @@ class LiveSource(SourceBase):
                 return True
             self._waiting.append(picture)
             self._last_clock, self._last_seconds = picture.captured, picture.seconds
+            self._lag.take(picture)
             if self._lost:
                 self._lost, self._reason = False, ""
                 self._news.append(self._change("good", self.detail))

@@ -125,6 +125,11 @@ class MaskedSource:
         return self.source.overrun
 
     @property
+    def lag(self) -> float:
+        """Seconds by which a live picture comes later than it could."""
+        return self.source.lag
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What could not be done, one line each; the profile's own come last."""
         return (*self.source.warnings, *self._said)

@@ -164,6 +164,11 @@ class PacedSource:
         """Pictures of a live source that nobody took in time."""
         return self.source.overrun
 
+    @property
+    def lag(self) -> float:
+        """Seconds by which a live picture comes later than it could."""
+        return self.source.lag
+
     def watch(self, listener: Callable[[SignalChange], None]) -> None:
         """Call `listener` whenever a live picture is lost or comes back."""
         self.source.watch(listener)

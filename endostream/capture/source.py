@@ -58,6 +58,11 @@ class Source(Protocol):
         """Pictures of a live source that nobody took in time, since the first `read`."""
         ...
 
+    @property
+    def lag(self) -> float:
+        """Seconds by which a live picture comes later than it could: a line slower than its stream."""
+        ...
+
     def watch(self, listener: Callable[[SignalChange], None]) -> None:
         """Call `listener` whenever a live picture is lost or comes back, from another thread."""
         ...
@@ -132,6 +137,11 @@ class SourceBase(ABC):
     def overrun(self) -> int:
         """Pictures of a live source that nobody took in time."""
         return 0
+
+    @property
+    def lag(self) -> float:
+        """No time: only a live picture can be late."""
+        return 0.0
 
     def watch(self, listener: Callable[[SignalChange], None]) -> None:  # noqa: B027 (recorded: never told)
         """Call `listener` whenever a live picture is lost or comes back."""

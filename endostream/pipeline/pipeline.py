@@ -163,7 +163,8 @@ class Pipeline:
 
     def shown(self, frame: Frame, analysis: Analysis | None) -> None:
         """A window has just shown this frame, with the overlay of `analysis` where it drew one."""
-        now = time.monotonic()
+        # What was late when it came is as old as that when it is shown.
+        now = time.monotonic() + self._parts.source.lag
         drawn = None if analysis is None else now - analysis.frame.captured
         self._count.shown(now - frame.captured, drawn)
 
@@ -196,6 +197,7 @@ class Pipeline:
             ),
             sinks=dict(self._audience.failed),
             signal=source.detail,
+            lag=source.lag,
             recording=None if recorder is None else recorder.state,
             display_fps=shown_fps,
             shown_age_ms=shown,

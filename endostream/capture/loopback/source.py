@@ -72,6 +72,11 @@ class LoopbackSource:
         """Pictures that nobody took in time, since the first `read`."""
         return self._source.overrun
 
+    @property
+    def lag(self) -> float:
+        """Seconds by which a live picture comes later than it could."""
+        return self._source.lag
+
     def watch(self, listener: Callable[[SignalChange], None]) -> None:
         """Call `listener` whenever the picture is lost or comes back, from another thread."""
         self._source.watch(listener)
