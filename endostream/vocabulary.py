@@ -84,6 +84,9 @@ TERMS: dict[str, Term] = {
 
 UNKNOWN = Term("finding", "any", "candidate")
 
+NOTICE = "Research use only. Not for diagnosis."
+"""Said on screen, on stills, in videos, in reports."""
+
 UNSAYABLE: tuple[str, ...] = (
     "adenoma detection rate",
     "forrest",
@@ -106,3 +109,8 @@ def in_context(label: str, exam: Exam) -> bool:
     """True when `label` can occur in an exam of this kind."""
     region = term(label).region
     return exam in ("any", "capsule") or region in ("any", exam)
+
+
+def marking(phi_mask: str) -> str:
+    """What pictures and videos say in their metadata: the notice, and how patient text was masked."""
+    return f"{NOTICE} Patient text mask: {phi_mask}."

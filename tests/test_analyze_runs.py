@@ -21,6 +21,7 @@ from small import tissue, write_pack, write_video
 from endostream.cli import main
 from endostream.errors import InputError
 from endostream.records.session import Session
+from endostream.vocabulary import marking
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,7 @@ def test_everything_that_was_asked_for_is_there(clip: Path, pack: Path, tmp_path
     heat = np.load(out / "heatmaps" / "000010.npy")
     assert heat.dtype == np.float16 and heat.ndim == 2 and 0 <= heat.min() <= heat.max() <= 1
     with av.open(str(out / "annotated.mp4")) as video:
+        assert video.metadata["comment"] == marking("none")
         assert sum(1 for _ in video.decode(video=0)) == 60
     for name in ("session.db", "report.md", "report.html", "timings.json"):
         assert (out / name).stat().st_size > 0

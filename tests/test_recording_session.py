@@ -108,7 +108,7 @@ def test_every_artefact_names_the_mask(tmp_path: Path) -> None:
     for path in stills:
         with Image.open(path) as still:
             said = still.getexif()[0x010E]
-        assert said == "Research use only, not for diagnosis. Patient text mask: tower-9."
+        assert said == "Research use only. Not for diagnosis. Patient text mask: tower-9."
 
 
 def test_recording_into_a_session_leaves_its_lock_alone(tmp_path: Path) -> None:

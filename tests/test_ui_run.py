@@ -407,6 +407,7 @@ def test_still_is_saved_as_shown_with_its_notice(opens: Open, tmp_path: Path) ->
     (path,) = (tmp_path / "stills").glob("*.png")
     with Image.open(path) as picture:
         assert picture.width == 320 and picture.height > 240, "a bar with the notice lies under the picture"
+        assert picture.info["Description"] == "Research use only. Not for diagnosis. Patient text mask: none."
 
 
 def test_still_that_cannot_be_saved_is_a_notice(opens: Open, tmp_path: Path) -> None:

@@ -67,13 +67,18 @@ class Aside(QObject):
         self._thumbed.clear()
 
     def save_still(
-        self, session: Path | None, frame: Frame, analysis: Analysis | None, layers: Layers
+        self,
+        session: Path | None,
+        frame: Frame,
+        analysis: Analysis | None,
+        layers: Layers,
+        phi_mask: str = "none",
     ) -> None:
         """Save the picture as shown."""
         folder = still_folder(session)
 
         def work() -> None:
-            path = save_still(folder, frame, analysis, layers)
+            path = save_still(folder, frame, analysis, layers, phi_mask)
             self.said.emit(f"Still saved: {path}")
 
         self._do(work)

@@ -165,7 +165,8 @@ class Controller(Observer):
         if self._pipeline is not None and self._pipeline.take_still():
             self.said.emit("Still saved in the session")
         else:
-            self._aside.save_still(self._folder, frame, analysis, layers)
+            phi_mask = self.info.phi_mask if self.info is not None else "none"
+            self._aside.save_still(self._folder, frame, analysis, layers, phi_mask)
 
     def list_devices(self) -> None:
         """Look for capture devices; `devicesListed` follows."""

@@ -9,9 +9,9 @@ from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QFont, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from . import theme
+from endostream.vocabulary import NOTICE
 
-NOTICE = "Research use only. Not for diagnosis."
+from . import theme
 
 
 class _Fitting(QLabel):

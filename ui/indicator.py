@@ -143,7 +143,9 @@ def indicate(now: Situation) -> Indicator:
     if now.waited > STALE:
         return Indicator(Kind.DELAYED, f"no new picture for {spoken_age(now.waited)}")
     if now.lag > STALE:
-        return Indicator(Kind.DELAYED, f"the picture comes {spoken_age(now.lag)} late: the connection is slow")
+        return Indicator(
+            Kind.DELAYED, f"the picture comes {spoken_age(now.lag)} late: the connection is slow"
+        )
     if now.synced and now.age > GONE:
         return Indicator(Kind.DELAYED, f"the picture is {spoken_age(now.age)} behind")
     if now.age > STALE and not now.synced:

@@ -12,12 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from PySide6.QtCore import QStandardPaths
 from PySide6.QtGui import QImage
 
 from endostream.analysis import overlay
 from endostream.errors import RunError
 from endostream.types import Analysis, Frame
+from endostream.vocabulary import marking
 
 from .overlay_picture import as_qimage
 from .samples import Layers, spoken_time
@@ -34,7 +36,9 @@ def still_folder(session: Path | None) -> Path:
     return Path(pictures or Path.home()) / "EndoStream"
 
 
-def save_still(folder: Path, frame: Frame, analysis: Analysis | None, layers: Layers) -> Path:
+def save_still(
+    folder: Path, frame: Frame, analysis: Analysis | None, layers: Layers, phi_mask: str = "none"
+) -> Path:
     """Write the picture as shown, with the research-use notice in its bar, and give the file's path.
 
     Raises `RunError` when the folder cannot be written.
@@ -51,7 +55,9 @@ def save_still(folder: Path, frame: Frame, analysis: Analysis | None, layers: La
         path = folder / f"still_{stamp}_{frame.index:06d}.png"
         if path.exists():
             path = folder / f"still_{stamp}_{frame.index:06d}_{time.monotonic_ns()}.png"
-        Image.fromarray(picture).save(path, compress_level=3)
+        said = PngInfo()
+        said.add_text("Description", marking(phi_mask))
+        Image.fromarray(picture).save(path, compress_level=3, pnginfo=said)
     except OSError as error:
         reason = error.strerror or error
         raise RunError(

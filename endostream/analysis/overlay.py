@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from endostream.types import Analysis, FloatArray, Frame, ImageArray, MaskArray
+from endostream.vocabulary import NOTICE
 
-NOTICE = "Research use only. Not for diagnosis."
 COLOURS: dict[str, tuple[int, int, int]] = {
     "finding": (0xF5, 0xB3, 0x01),
     "landmark": (0x4C, 0xC9, 0xF0),

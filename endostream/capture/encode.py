@@ -61,6 +61,8 @@ class VideoWriter:
         Speed of H.264: `ultrafast` to `veryslow`.
     container : str
         `mp4` (index in front) or `matroska`.
+    comment : str
+        What the file says of itself in its metadata; empty says nothing.
     gop : int or None
         Pictures from one key frame to the next at most: a few make seeking cheap. None leaves it to the
         encoder.
@@ -83,6 +85,7 @@ class VideoWriter:
         preset: str = "veryfast",
         container: Container = "mp4",
         gop: int | None = None,
+        comment: str = "",
     ) -> None:
         self.path = Path(path)
         self.frames = 0
@@ -104,6 +107,8 @@ class VideoWriter:
             self._stream = self._add_stream(Fraction(fps).limit_denominator(100_000), crf, preset)
             if gop is not None:
                 self._stream.codec_context.gop_size = gop
+            if comment:
+                self._container.metadata["comment"] = comment
             # Opens the file: a folder that is not there is known now, not at the first packet.
             self._container.start_encoding()
         except (av.FFmpegError, OSError) as error:

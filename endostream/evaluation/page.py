@@ -24,6 +24,7 @@ from endostream.errors import InputError, RunError
 from endostream.evaluation.plots import COLOURS
 from endostream.evaluation.results import Plot, Results, Table
 from endostream.records.files import write_json, write_text
+from endostream.vocabulary import NOTICE
 
 __all__ = ["SCHEMA", "as_json", "spoken", "write_results"]
 
@@ -33,7 +34,6 @@ SCHEMA = 1
 WIDEST = 14
 """Columns past which the page names a table's CSV in place of showing it: paper is not wide enough."""
 
-NOTICE = "Research use only. Not for diagnosis."
 RESULTS = "results.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _OWNED = re.compile(r"index\.html|[A-Za-z0-9][A-Za-z0-9_-]*\.csv|plots/[A-Za-z0-9][A-Za-z0-9_-]*\.svg")

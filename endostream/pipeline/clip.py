@@ -18,13 +18,12 @@ from endostream.errors import EndostreamError, RunError
 from endostream.pipeline.ring import Stretch
 from endostream.records.files import free_part, part_name
 from endostream.records.sidecar import SIDECAR, EndLine, FrameLine, Line, LostLine, Part, SidecarWriter
+from endostream.vocabulary import marking
 
 LOOK_S = 1.0
 """Seconds between two looks at the free space."""
 MOST_BYTES = 4_000_000_000
 """Size of a file after which the next key frame begins another: memory sticks (FAT32) hold up to 4.29 GB."""
-NOTICE = "Research use only, not for diagnosis"
-"""Said in every file."""
 
 
 class Disk:
@@ -118,7 +117,7 @@ class Clip:
             format = replace(format, width=size[0], height=size[1])
         number = free_part(self.folder)
         path = self.folder / part_name(number)
-        tags = {"PHI_MASK": self._phi_mask, "COMMENT": NOTICE}
+        tags = {"PHI_MASK": self._phi_mask, "COMMENT": marking(self._phi_mask)}
         self._file = PacketFile(path, format, tags=tags, create=self._disk.create)
         self._part = Part(
             number=number,

@@ -36,10 +36,9 @@ from endostream.types import (
     SignalChange,
     Status,
 )
+from endostream.vocabulary import marking
 
 STILL_QUALITY = 95
-NOTICE = "Research use only, not for diagnosis"
-"""Said in every still, beside the name of the patient text mask."""
 _IMAGE_DESCRIPTION = 0x010E
 """EXIF's tag for a line about the picture."""
 _MASK_PNG = [
@@ -248,11 +247,13 @@ class AnnotatedSink(QuietSink):
         self._path = path
         self._background = background
         self._fps = 25.0
+        self._marking = ""
         self._writer: VideoWriter | None = None
 
     def opened(self, info: RunInfo) -> None:
         """Remember the frame rate; the file is created with the first frame, whose size decides."""
         self._fps = info.source.fps or (1.0 if info.source.independent else 25.0)
+        self._marking = marking(info.phi_mask)
 
     def analysed(self, analysis: Analysis) -> None:
         """Write the frame."""
@@ -261,7 +262,13 @@ class AnnotatedSink(QuietSink):
             height, width = picture.shape[:2]
             fps = Fraction(self._fps).limit_denominator(1001)
             self._writer = VideoWriter(
-                self._path, width=width, height=height, fps=fps, crf=23, preset="superfast"
+                self._path,
+                width=width,
+                height=height,
+                fps=fps,
+                crf=23,
+                preset="superfast",
+                comment=self._marking,
             )
         self._writer.write(picture, analysis.frame.time)
 
@@ -287,7 +294,7 @@ def _write_picture(path: Path, image: ImageArray) -> None:
 
 def _write_jpeg(path: Path, image: ImageArray, phi_mask: str) -> None:
     stream, exif = io.BytesIO(), Image.Exif()
-    exif[_IMAGE_DESCRIPTION] = f"{NOTICE}. Patient text mask: {phi_mask}."
+    exif[_IMAGE_DESCRIPTION] = marking(phi_mask)
     Image.fromarray(image).save(stream, "JPEG", quality=STILL_QUALITY, subsampling=0, exif=exif)
     _write(path, stream.getvalue())
 

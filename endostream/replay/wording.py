@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from endostream.vocabulary import NOTICE
+
 _SAID = {
     "identical": "live equals replay: the same findings, to the last digit",
     "within one frame": "live equals replay: the same findings, their ends within one frame",
@@ -38,7 +40,7 @@ def as_text(document: Mapping[str, Any]) -> str:
         f"probabilities: {seen['frames_apart']} of {seen['frames_compared']} frames differ, "
         f"at most by {seen['largest_difference']:.4f}",
         _SAID[document["verdict"]],
-        "Research use only. Not for diagnosis.",
+        NOTICE,
     ]
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from endostream.types import ImageArray
 
 AMBER = 110
 """The lesser of red and green over blue: the contour has 178, half covered pixels 90, ground and block 40."""
-WEIGHED = 50
+WEIGHED = 75
 """The same, from which on a pixel is weighed when the middle of a line is looked for."""
 REACH = 4
 """Pixels on either side of a line in which its middle is looked for."""

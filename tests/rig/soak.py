@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from endostream.bench.rig.changes import oddities, sizes
 from endostream.bench.rig.faults import black_hole, cycles
-from endostream.bench.rig.result import as_json, as_text
+from endostream.bench.rig.result import Figure, as_json, as_text
 from endostream.bench.rig.run import DELAY_S, HD, PROFILE, SIZES, Run, measure
 from endostream.bench.rig.steady import steady
 
@@ -36,7 +38,23 @@ def runs(minutes: float, count: int) -> Mapping[str, Run]:
         "oddities-tcp": partial(oddities, "tcp", HD),
         "oddities-udp": partial(oddities, "udp", HD),
         "oddities-rtsp": partial(oddities, "rtsp", HD),
+        "kill-recorder": partial(script, "kill -9 of a recorder, 20 times", "kill_recording.py"),
+        "kill-analyze": partial(script, "kill -9 of analyze, 20 times", "kill_recording.py", "--live"),
+        "replay": partial(script, "live equals replay, 10 times", "replay_equal.py", "--rounds", "10"),
+        "replay-lossy": partial(
+            *(script, "live equals replay, lossless and encoded, 3 times each", "replay_equal.py"),
+            *("--rounds", "3", "--modes", "lossless", "encode"),
+        ),
     }
+
+
+def script(name: str, file: str, *arguments: str) -> list[Figure]:
+    """A run that is a program of its own: it shows its rows, and its exit code is the demand."""
+    command = [sys.executable, str(Path(__file__).with_name(file)), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    rows = [line for line in done.stdout.splitlines() if line.strip()]
+    print("\n".join(rows), file=sys.stderr, flush=True)
+    return [Figure(name, "exit code", done.returncode, "", 0.0, rows[-1].strip("| ") if rows else "")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from endostream.records.facts import Sighting
 
-NOTICE = "Research use only. Not for diagnosis."
 NOT_SAID = (
     "This report never states the adenoma detection rate, histology, size, bleeding, or a Forrest, Paris, "
     "NICE, Prague or UCEIS class: no class of this software supports them."

@@ -23,6 +23,7 @@ from endostream.records.report.pictures import embedded
 from endostream.records.report.prose import Prose, Sentence, template_sentences
 from endostream.records.report.timeline import timeline_svg
 from endostream.records.session import Session
+from endostream.vocabulary import NOTICE
 
 Row = tuple[str, str]
 
@@ -125,7 +126,7 @@ def context(session: Session, prose: Prose | None) -> dict[str, Any]:
     used = prose is not None and prose.used
     sentences: tuple[Sentence, ...] = prose.kept if prose and used else template_sentences(told)
     return {
-        "notice": wording.NOTICE,
+        "notice": NOTICE,
         "not_said": wording.NOT_SAID,
         "facts": told,
         "overview": _overview(session, told),
