@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from endostream.analysis.visibility import BlindLedger
-from endostream.errors import InputError
+from endostream.errors import InputError, RunError
 from endostream.pipeline.keeping import SessionSink
 from endostream.pipeline.parts import Parts
 from endostream.pipeline.pipeline import Pipeline
@@ -301,6 +301,30 @@ def test_the_recorder_hears_every_frame_its_fate_and_every_change() -> None:
     assert recorder.frames == [0.0] and recorder.fates == [(0.0, "analysed")]
     assert recorder.signals == ["lost"]
     assert recorder.calls == ["start session", "stop", "close"]
+
+
+class FullDisk(QuietSink):
+    name = "session"
+
+    def analysed(self, analysis: Analysis) -> None:
+        raise RunError("disk full; free some space")
+
+
+def test_headless_a_live_run_that_keeps_nothing_more_ends_and_fails() -> None:
+    live = Live(sinks=[FullDisk()], watched=False)
+    live.source.push(frame(0.0, 10))
+    with pytest.raises(RunError, match="disk full; free some space"):
+        live.pipeline.join(PATIENCE_S)
+    assert live.pipeline.status().finish == "failed"
+
+
+def test_in_the_window_it_goes_on_and_says_so() -> None:
+    live = Live(sinks=[FullDisk(), ear := Ear()])
+    for at in (0.0, 1.0):
+        live.source.push(frame(at, round(20 * at)))
+        ear.wait(at)
+    status = live.end()
+    assert (status.finish, status.sinks) == ("stopped", {"session": "disk full; free some space"})
 
 
 def test_a_run_without_a_recorder_says_what_to_do() -> None:

@@ -127,7 +127,7 @@ def build(
         opened = open_for(
             source_spec,
             settings,
-            kept=keeping is not None,
+            folder=None if keeping is None else keeping.folder,
             record=keeping is not None and keeping.record,
             patient=paced,
             as_opencv=plan.published,
@@ -311,5 +311,6 @@ def _assemble(
             recorder=opened.recorder,
             folder=None if keeping is None else keeping.folder,
             record=keeping is not None and keeping.record,
+            watched=paced,
         )
     )

@@ -89,6 +89,8 @@ class Parts:
     """The session folder, where one is kept."""
     record: bool = False
     """Record from the first picture on."""
+    watched: bool = True
+    """Somebody sees banners: a sink that fails in a live run does not end it. Headless it does."""
 
     @property
     def drops(self) -> bool:

@@ -34,7 +34,7 @@ class Pipeline:
         self.latest_analysis: Latest[Analysis] = Latest()
         """The newest analysis; None after a seek."""
         self._parts = parts
-        self._audience = Audience(parts.sinks, lenient=parts.drops)
+        self._audience = Audience(parts.sinks, lenient=parts.drops and parts.watched)
         self._count = Counter()
         self._intake = Intake(parts, self._count, self.latest_frame, lambda: self.latest_analysis.set(None))
         self._channel, self._signals = self._intake.channel, self._intake.signals

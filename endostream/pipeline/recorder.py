@@ -189,8 +189,10 @@ class Recorder:
             )
         if self._closed:
             raise InputError("the run is over: start another one to record")
+        if not folder.is_dir():
+            raise InputError(f"cannot record into {folder}: there is no such folder; choose another folder")
         if not self._on:
-            self._check_room(folder)
+            self.check_room(folder)
         since = None if before_s is None else time.monotonic() - before_s
         begin = Begin(folder, since, rules.phi_mask, rules.keep_free_bytes, self._disk)
         with self._changed:
@@ -200,9 +202,11 @@ class Recorder:
         if begin.answered.wait(ANSWER_S) and begin.errors:
             raise InputError(str(begin.errors[0])) from begin.errors[0]
 
-    def _check_room(self, folder: Path) -> None:
+    def check_room(self, folder: Path) -> None:
+        """Raise `InputError` where the disk of `folder`, which need not be there yet, has too little room."""
+        there = next((f for f in (folder, *folder.absolute().parents) if f.is_dir()), folder)
         try:
-            free = self._disk.free(folder)
+            free = self._disk.free(there)
         except OSError as error:
             raise InputError(
                 f"cannot record into {folder}: {error.strerror}; choose another folder"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from endostream.capture import is_live, open_source
 from endostream.capture.live import FIRST_FRAME_TIMEOUT
@@ -37,7 +38,7 @@ def open_for(
     spec: str,
     settings: Settings,
     *,
-    kept: bool,
+    folder: Path | None,
     record: bool = False,
     patient: bool = False,
     as_opencv: bool = False,
@@ -52,8 +53,8 @@ def open_for(
         See `open_source`.
     settings
         Its `profile`, `deinterlace`, `recording` and `start` count.
-    kept
-        A session is kept, so that a live source can be recorded.
+    folder
+        The session folder, which need not be there yet; None keeps none, and then nothing is recorded.
     record
         It will be recorded from the first picture on: refused here, before anything is opened, where it
         cannot be.
@@ -75,7 +76,7 @@ def open_for(
             "or --profile none where no name is on the picture"
         )
     recorder: Recorder | None = None
-    if live and kept:
+    if live and folder is not None:
         wishes = settings.recording
         recorder = Recorder(
             RecorderRules(
@@ -86,6 +87,8 @@ def open_for(
                 phi_mask=profile.name if settings.profile else None,
             )
         )
+        if record:
+            recorder.check_room(folder)
     try:
         source = open_source(
             spec,

@@ -16,6 +16,8 @@ from endostream.types import ImageArray
 
 AMBER = 110
 """The lesser of red and green over blue: the contour has 178, half covered pixels 90, ground and block 40."""
+FAINT = 12
+"""The same, over which something amber is left in a dimmed picture: neither that nor its words have any."""
 WEIGHED = 75
 """The same, from which on a pixel is weighed when the middle of a line is looked for."""
 REACH = 4

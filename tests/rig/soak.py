@@ -38,6 +38,7 @@ def runs(minutes: float, count: int) -> Mapping[str, Run]:
         "oddities-tcp": partial(oddities, "tcp", HD),
         "oddities-udp": partial(oddities, "udp", HD),
         "oddities-rtsp": partial(oddities, "rtsp", HD),
+        "overlay": partial(script, "overlay on the screen, udp and tcp", "overlay_truth.py"),
         "kill-recorder": partial(script, "kill -9 of a recorder, 20 times", "kill_recording.py"),
         "kill-analyze": partial(script, "kill -9 of analyze, 20 times", "kill_recording.py", "--live"),
         "replay": partial(script, "live equals replay, 10 times", "replay_equal.py", "--rounds", "10"),
