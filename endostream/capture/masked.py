@@ -6,18 +6,16 @@ pictures. Must not know the files of profiles or who reads the frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from endostream.capture.around import SourceAround
 from endostream.capture.source import MIN_SIDE, Source, too_small
 from endostream.capture.towers.picture import PictureFinder
 from endostream.capture.towers.profile import AUTO, Box, Fitted, Layout, TowerProfile
 from endostream.errors import SourceError
-from endostream.types import Frame, ImageArray, SignalChange, SourceInfo
+from endostream.types import Frame, ImageArray, SourceInfo
 
 FILL = 0
 """Every channel of a masked pixel: black, like the surround of the picture."""
@@ -78,15 +76,14 @@ def _cut_corners(image: ImageArray, corner: Size) -> None:
         image[row, :run] = image[row, -run:] = image[-1 - row, :run] = image[-1 - row, -run:] = FILL
 
 
-class MaskedSource:
+class MaskedSource(SourceAround):
     """A source seen through a tower profile; frames are otherwise unchanged.
 
     A change of frame size in mid-stream lays the profile over the new size.
     """
 
     def __init__(self, source: Source, profile: TowerProfile) -> None:
-        self.source = source
-        """What is masked."""
+        super().__init__(source)
         self.profile = profile
         """What hides it."""
         self._said: list[str] = []
@@ -105,38 +102,9 @@ class MaskedSource:
         return replace(self.source.info, width=width, height=height)
 
     @property
-    def signal(self) -> bool:
-        """False while a live source has lost its picture."""
-        return self.source.signal
-
-    @property
-    def detail(self) -> str:
-        """What a live picture is, or why there is none; its size is that of the whole frame."""
-        return self.source.detail
-
-    @property
-    def skipped_packets(self) -> int:
-        """Damaged packets that were left out."""
-        return self.source.skipped_packets
-
-    @property
-    def overrun(self) -> int:
-        """Pictures that nobody took."""
-        return self.source.overrun
-
-    @property
-    def lag(self) -> float:
-        """Seconds by which a live picture comes later than it could."""
-        return self.source.lag
-
-    @property
     def warnings(self) -> tuple[str, ...]:
         """What could not be done, one line each; the profile's own come last."""
         return (*self.source.warnings, *self._said)
-
-    def watch(self, listener: Callable[[SignalChange], None]) -> None:
-        """Call `listener` whenever a live picture is lost or comes back, from another thread."""
-        self.source.watch(listener)
 
     def read(self) -> Frame | None:
         """The next frame through the profile; None at the end, after `cancel` or `close`."""
@@ -172,28 +140,6 @@ class MaskedSource:
     def _warn(self, line: str) -> None:
         if line not in self._said:
             self._said.append(line)
-
-    def seek(self, time: float) -> None:
-        """Make the next frame the first one at or after `time` (stream seconds) and raise the epoch."""
-        self.source.seek(time)
-
-    def cancel(self) -> None:
-        """Make a waiting `read` and every later one return None; may be called from any thread."""
-        self.source.cancel()
-
-    def close(self) -> None:
-        """Give everything back; may be called again."""
-        self.source.close()
-
-    def __enter__(self) -> Self:
-        """The source itself; leaving the block closes it."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the source."""
-        self.close()
 
 
 class FoundSource(MaskedSource):

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
+from endostream.capture.around import SourceAround
 from endostream.capture.source import Source
-from endostream.types import Frame, SignalChange, SourceInfo
+from endostream.types import Frame
 
 SLOWEST, FASTEST = 0.25, 4.0
 SLACK = 0.1
@@ -135,53 +133,13 @@ def _checked(speed: float) -> float:
     return float(speed)
 
 
-class PacedSource:
+class PacedSource(SourceAround):
     """A recorded source whose `read` gives every frame when it is due (see `Pacer`)."""
 
     def __init__(self, source: Source, pacer: Pacer | None = None) -> None:
-        self.source = source
-        """The source played."""
+        super().__init__(source)
         self.pacer = pacer or Pacer()
         """Its clock: speed and pause."""
-
-    @property
-    def info(self) -> SourceInfo:
-        """What the source says of itself."""
-        return self.source.info
-
-    @property
-    def signal(self) -> bool:
-        """False while a live source has lost its picture."""
-        return self.source.signal
-
-    @property
-    def detail(self) -> str:
-        """What a live picture is, or why there is none."""
-        return self.source.detail
-
-    @property
-    def overrun(self) -> int:
-        """Pictures of a live source that nobody took in time."""
-        return self.source.overrun
-
-    @property
-    def lag(self) -> float:
-        """Seconds by which a live picture comes later than it could."""
-        return self.source.lag
-
-    def watch(self, listener: Callable[[SignalChange], None]) -> None:
-        """Call `listener` whenever a live picture is lost or comes back."""
-        self.source.watch(listener)
-
-    @property
-    def skipped_packets(self) -> int:
-        """Damaged packets that were left out."""
-        return self.source.skipped_packets
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What could not be done, one line each."""
-        return self.source.warnings
 
     def read(self) -> Frame | None:
         """The next frame, when it is due; None at the end and after `cancel`."""
@@ -204,16 +162,6 @@ class PacedSource:
         """Give everything back; may be called again."""
         self.pacer.close()
         self.source.close()
-
-    def __enter__(self) -> Self:
-        """The source itself; leaving the block closes it."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the source."""
-        self.close()
 
 
 def paced(source: Source, pacer: Pacer | None = None) -> Source:
