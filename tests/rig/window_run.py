@@ -18,7 +18,7 @@ from typing import Any, Self
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import numpy as np
-from endostream_ui import video_view
+from endostream_ui import theme, video_view
 from endostream_ui.ages import freshness
 from endostream_ui.app import application
 from endostream_ui.controller import Controller
@@ -27,8 +27,8 @@ from endostream_ui.outage import Outage
 from endostream_ui.preferences import Preferences
 from endostream_ui.video_view import FOOT, MARGIN
 from endostream_ui.wiring import Wiring
-from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QObject, QPoint, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QImage, QPainter
+from PySide6.QtCore import QCoreApplication, QEvent, QEventLoop, QObject, QPoint, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QColor, QFontMetrics, QGuiApplication, QImage, QPainter
 
 from endostream.analysis.analyzer import Analyzer, AnalyzerRules
 from endostream.analysis.findings import FindingRules, FindingTracker
@@ -44,8 +44,8 @@ from endostream.pipeline.parts import Parts
 from endostream.pipeline.pipeline import Pipeline
 from endostream.types import Analysis, Frame, ImageArray, RunInfo
 
-LOOK_MS = 5
-"""Milliseconds between two looks at whether what was waited for has happened."""
+LOOK_MS = 10
+"""Milliseconds between two looks, at most, at whether what was waited for has happened."""
 OPEN_S = 20.0
 """Seconds until the first overlay must be on the screen."""
 QUIT_S = 10.0
@@ -140,6 +140,8 @@ class WindowRun(QObject):
         self.view = self.window.view
         self._wiring: Wiring | None = Wiring(self.controller, self.window)
         self._own_line = video_view.overlay_line
+        self._awake = QTimer(self, interval=LOOK_MS)
+        self._awake.start()
         self._listen()
         # The colours of the heat map are those of the contour, too.
         self.window.act["heatmap"].setChecked(False)
@@ -161,17 +163,14 @@ class WindowRun(QObject):
         while not until():
             if time.monotonic() >= end:
                 return False
-            QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, LOOK_MS)
             QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
         return True
 
     def resize(self, scale: float) -> None:
-        """Give the window the size at which the picture is shown at `scale`; raises `RunError` if it cannot."""
+        """Show the picture at `scale`; raises `RunError` when the window does not become as large as that."""
         wide, high = round(self.scene.width * scale), round(self.scene.height * scale)
         for _ in range(8):
-            lacking = QPoint(
-                wide + 2 * MARGIN - self.view.width(), high + MARGIN + FOOT - self.view.height()
-            )
+            lacking = QPoint(wide + 2 * MARGIN - self.view.width(), high + MARGIN + FOOT - self.view.height())
             if lacking.isNull():
                 return
             self.window.resize(self.window.width() + lacking.x(), self.window.height() + lacking.y())
@@ -193,6 +192,7 @@ class WindowRun(QObject):
         self.window.close()
         gone = self.wait(lambda: not self.window.isVisible(), QUIT_S)
         self.controller.close()
+        self.networks.close()  # a run that came to nothing has not
         video_view.overlay_line = self._own_line  # type: ignore[assignment]
         self._wiring = None
         for part in (self.window, self.controller, self):
@@ -238,7 +238,7 @@ class WindowRun(QObject):
     # -- what is seen
 
     def _listen(self) -> None:
-        """Be told of every paint from inside it: whatever the view says of itself later may be another truth."""
+        """Be told of every paint from inside it: what the view says of itself later may be another truth."""
         view, overlays = self.view, self.view._overlays
         paint_picture, paint_lost, paint_overlay = view._paint_picture, view._paint_lost, overlays.paint
 
@@ -313,7 +313,25 @@ class WindowRun(QObject):
         )
 
     def _has_words(self, pixels: ImageArray) -> bool:
-        return True
+        """Whether the words of the last paint stand under the picture, to the pixel."""
+        text, box = self.paints[-1].text, self.view.picture_rect()
+        font = theme.font(theme.BODY)
+        width = QFontMetrics(font).horizontalAdvance(text) + 4
+        line = QRectF(box.right() - width, box.bottom() + 8, width, FOOT - 10)
+        place = line.toRect()
+        shown = pixels[place.top() : place.bottom() + 1, place.left() : place.right() + 1]
+        for colour in (theme.DARK.secondary, theme.DARK.text):
+            drawn = QImage(place.size(), QImage.Format.Format_RGB32)
+            drawn.fill(QColor(theme.DARK.ground))
+            painter = QPainter(drawn)
+            painter.setFont(font)
+            painter.setPen(QColor(colour))
+            right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            painter.drawText(line.translated(-place.topLeft()), right, text)
+            painter.end()
+            if np.array_equal(as_array(drawn), shown):
+                return True
+        return False
 
 
 def as_array(image: QImage) -> ImageArray:
