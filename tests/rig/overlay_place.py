@@ -46,10 +46,12 @@ class Tally:
     """Different pictures among them."""
     unread: int = 0
     """Pictures without a counter that could be read."""
+    without: int = 0
+    """Overlays without a mask."""
     missing: int = 0
-    """Pictures without the contour that the words claim."""
+    """Pictures without a contour though their overlay has a mask."""
     silent: int = 0
-    """Contours whose age is not stated."""
+    """Contours that no overlay has, or whose age is not stated."""
     strange: int = 0
     """Contours that belong to no picture that they may belong to."""
     astray: int = 0
@@ -97,8 +99,12 @@ class Judge:
         if number is None or number != paint.number:
             tally.unread += 1
             return
-        if seen is None:
-            tally.missing += 1
+        if seen is None or not paint.masked:
+            # A mask that could not be carried on is none; without carrying every overlay has its own.
+            excused = self._run.carrying and not paint.masked
+            tally.without += excused
+            tally.missing += seen is None and not excused
+            tally.silent += seen is not None
             return
         tally.astray += 0 if paint.carried else seen.astray  # the dashes of a ragged line lie anywhere
         scale = self._run.scale
@@ -107,22 +113,25 @@ class Judge:
             (tally.carried if paint.carried else tally.off).append(off)
             self._age(stated, paint.newest, number, grab.at)
             return
+        if paint.carried:  # it is not to the pixel: only the window can say whose it is
+            self._age(stated, number, paint.overlay, grab.at)
+            return
         fits = [
             behind
             for behind in range(int(GONE * self._scene.fps) + 1)
             if seen.beside(self._scene.block_at(number - behind), scale) < FALSE_PX
         ]
         if not fits:
-            tally.strange += not paint.carried
+            tally.strange += 1
             return
         # Where the block stands still in its turn two pictures have one place: the words decide.
         behind = min(fits, key=lambda n: abs(1000.0 * n / self._scene.fps - stated))
         tally.off.append(seen.beside(self._scene.block_at(number - behind), scale))
         self._age(stated, number, (number - behind) % self._scene.pictures, grab.at)
 
-    def _age(self, stated: float, newer: int | None, older: int, at: float) -> None:
+    def _age(self, stated: float, newer: int | None, older: int | None, at: float) -> None:
         """Compare a stated age with the two pictures, and with the sender's log of them."""
-        if newer is None:
+        if newer is None or older is None:
             self.tally.unread += 1
             return
         scene, sent = self._scene, self._run.sender.sent
@@ -154,12 +163,13 @@ def _counts(name: str, t: Tally, wanted: int, synced: bool) -> list[Figure]:
     counts = {
         "counters that cannot be read": t.unread,
         "contours that are missing": t.missing,
-        "contours without an age": t.silent,
+        "contours of no overlay": t.silent,
         "amber pixels elsewhere": t.astray,
         "words not on the screen": t.unsaid,
     }
     if not synced:
         counts["contours of no earlier picture"] = t.strange
+    note += f", {t.without} without a mask" if t.without else ""
     lacking = Figure(name, "grabs that are lacking", float(max(0, wanted - t.grabs)), "", 0.0, note)
     return [lacking, *(Figure(name, what, float(count), "", 0.0) for what, count in counts.items())]
 

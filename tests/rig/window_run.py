@@ -72,6 +72,8 @@ class Paint:
     """Counter of the picture whose overlay was drawn; None when none was."""
     analysed: float | None
     """When that picture was captured, monotonic seconds."""
+    masked: bool
+    """True when that overlay has a mask, so that there is a contour."""
     carried: bool
     """True when its mask was carried there from an earlier picture."""
     text: str
@@ -131,7 +133,7 @@ class WindowRun(QObject):
         """When the window was told of an outage, or of its end."""
         self.seen: Callable[[Grab], None] | None = None
         """Is given what is on the screen after every paint."""
-        self._carrying = carrying
+        self.carrying = carrying
         self._text, self._drawn = "", None  # type: tuple[str, Analysis | None]
         self._painted: Frame | None = None
         self._folder = tempfile.TemporaryDirectory()
@@ -221,7 +223,7 @@ class WindowRun(QObject):
 
     def _build(self, spec: str, settings: Settings, *, sinks: Any, say: Any, cancelled: Any, **_: Any) -> Any:
         source = open_source(spec, first_frame_timeout=None, say=say, cancelled=cancelled)
-        rules = AnalyzerRules(gate=GATE, paced=True) if self._carrying else AnalyzerRules()
+        rules = AnalyzerRules(gate=GATE, paced=True) if self.carrying else AnalyzerRules()
         facts = {"name": "stub", "background": stub.LABELS[0]}
         return Pipeline(
             Parts(
@@ -286,6 +288,7 @@ class WindowRun(QObject):
                 waited=0.0 if newest is None else now - newest.captured,
                 overlay=None if drawn is None or not fresh else counter.read(drawn.frame.image),
                 analysed=None if drawn is None else drawn.frame.captured,
+                masked=drawn is not None and drawn.mask is not None and bool(drawn.mask.any()),
                 carried=drawn is not None and drawn.mask_source == "tracked",
                 text=self._text,
                 lost=lost,
