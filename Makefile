@@ -17,7 +17,7 @@ help:
 	@echo "make test    the tests        make lint    ruff and mypy        make format  ruff format"
 	@echo "make bench   speed on this computer, against plain PyTorch"
 	@echo "make bench-gpu  the demands on an NVIDIA GPU, checked"
-	@echo "make soak    twenty minutes live: every fault, over this computer's own network"
+	@echo "make soak    an hour of live faults: every fault, over this computer's own network"
 	@echo "make wheel   a wheel and a source archive in dist/"
 	@echo "make clean   everything that was built; not the environment"
 

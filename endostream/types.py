@@ -111,6 +111,19 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Masked:
+    """A picture and the mask that the network made of it."""
+
+    frame: Frame
+    """The picture."""
+    mask: MaskArray
+    """bool[H, W] at its size."""
+
+    def __repr__(self) -> str:
+        return f"Masked({self.frame!r}, {_shape(self.mask)})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
     """What the networks say about one frame."""
 
@@ -134,6 +147,8 @@ class Analysis:
     """Why it cannot be judged: `outside`, `dark`, `overexposed`, `blurred`, `covered`, `flush`; else None."""
     took: Mapping[str, float] = field(default_factory=dict)
     """Seconds per stage: preprocess, classify, heatmap, segment, total."""
+    anchor: Masked | None = None
+    """Where this frame should have a mask and has not its own: the network's newest, on its picture."""
 
     @property
     def acting(self) -> Prediction | None:

@@ -299,3 +299,34 @@ def test_another_size_starts_anew() -> None:
     small = replace(small, image=np.ascontiguousarray(small.image[::2, ::2]))
     ((mask, _, _),) = run(masks, [small])
     assert mask is None or mask.shape == small.image.shape[:2]
+
+
+def test_a_carried_mask_knows_the_networks_own_on_its_own_picture() -> None:
+    lane = Masks(lag=4)
+    masks = PacedMasks(lane, 0.5, 0.0)
+    carried = 0
+    for k in range(25):
+        f = frame(k)
+        ((_, source, time),) = run(masks, [f])
+        own = masks.anchor(f)
+        assert own is not None and masks.anchor(f) is own, "drawn once"
+        made = own.frame.index
+        assert np.array_equal(own.frame.image, frame(made).image) and made <= k
+        assert overlap(own.mask, truth(made)) > 0.95 and not own.mask.flags.writeable
+        if source == "tracked":
+            carried += 1
+            assert time is not None and own.frame.time >= time
+    assert carried > 5
+
+
+def test_there_is_no_anchor_of_another_stretch() -> None:
+    lane = Masks(lag=2)
+    masks = PacedMasks(lane, 0.5, 0.0)
+    run(masks, [frame(k) for k in range(6)])
+    assert masks.anchor(frame(6)) is not None
+    assert masks.anchor(frame(6, epoch=1)) is None, "another epoch"
+    run(masks, [frame(6)], wanted=False)
+    assert masks.anchor(frame(6)) is None, "the gate is closed"
+    masks.attend(frame(7))
+    run(masks, [frame(7)], wanted=False)
+    assert masks.anchor(frame(7)) is None, "what came after it closed is nobody's"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from endostream_ui import theme
 from endostream_ui.actions import ACTIONS, GROUPS
-from endostream_ui.ages import carried_age, freshness, overlay_age
+from endostream_ui.ages import carried_age, freshness, in_step, overlay_age
 from endostream_ui.icons import shape
 from endostream_ui.indicator import LOOKS, Kind, Situation, indicate
 from endostream_ui.lanes import stretches
@@ -23,7 +23,7 @@ from PySide6.QtGui import QKeySequence
 from ui_fakes import BOX, HEIGHT, LABELS, WIDTH, analysis, finding, frame, opened, run_info
 
 from endostream.analysis import overlay
-from endostream.types import FindingEvent
+from endostream.types import FindingEvent, Masked
 
 
 def sample(time: float, score: float = 0.2, epoch: int = 0, **more: object) -> Sample:
@@ -224,3 +224,22 @@ def test_small_picture_shows_the_mask_and_stays_inside_the_frame() -> None:
     assert x <= BOX[0] and x + width >= BOX[2] and y <= BOX[1] and y + height >= BOX[3]
     assert x >= 0 and y >= 0 and x + width <= WIDTH and y + height <= HEIGHT
     assert around(analysis(frame(), mask=False), 1.4)[2] == min(WIDTH, round(HEIGHT * 1.4))
+
+
+def test_the_synced_picture_is_the_one_its_contour_was_made_of_and_never_goes_back() -> None:
+    frames = [frame(k) for k in range(8)]
+    own = analysis(frames[2])
+    assert in_step(None, own) is None
+    assert in_step(own, None) is own, "a mask of its own"
+    made = Masked(frames[3], own.mask)  # type: ignore[arg-type]
+    carried = analysis(frames[5], mask_source="tracked", mask_time=frames[3].time, anchor=made)
+    shown = in_step(carried, own)
+    assert shown is not None and shown.frame is frames[3] and shown.mask is made.mask
+    assert (shown.mask_source, shown.mask_time, shown.heatmap) == ("network", frames[3].time, None)
+    assert shown.predictions is carried.predictions, "what is acted on is as new as ever"
+    later = analysis(frames[6], mask_source="tracked", mask_time=frames[3].time, anchor=made)
+    assert in_step(later, shown) is shown, "the same picture is not drawn anew"
+    ahead = analysis(frames[5], mask=False)
+    assert in_step(carried, ahead) is ahead, "it waits, and does not go back"
+    elsewhere = analysis(frame(0, epoch=1))
+    assert in_step(elsewhere, shown) is elsewhere, "another stretch begins where it likes"

@@ -5,6 +5,8 @@ Owns the limits in seconds and the words for ages. Must not know Qt or the run.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from endostream.types import Analysis, Frame
@@ -51,6 +53,33 @@ def live_age(frame: Frame | None, analysis: Analysis | None, now: float) -> floa
 def shown_frame(frame: Frame | None, analysis: Analysis | None, age: float | None) -> Frame | None:
     """The picture that the synced mode shows: the analysed one, unless it is too old to be taken for live."""
     return analysis.frame if analysis is not None and age is not None and age <= SYNC_LIMIT else frame
+
+
+def in_step(analysis: Analysis | None, before: Analysis | None) -> Analysis | None:
+    """The analysis that the synced mode shows: one whose contour was made of the very picture it is drawn on.
+
+    Where the mask was carried to its frame, or is still on its way, that is the network's newest mask on the
+    picture it was made of, a little older; the heat map belongs to another picture and is left out. The
+    picture never goes back: `before` stays until there is something newer.
+    """
+    if analysis is None:
+        return None
+    own, shown = analysis.anchor, analysis
+    if own is not None:
+        if before is not None and before.frame is own.frame:
+            return before
+        shown = replace(
+            analysis,
+            frame=own.frame,
+            mask=own.mask,
+            mask_source="network",
+            mask_time=own.frame.time,
+            heatmap=None,
+            anchor=None,
+        )
+    last = None if before is None else before.frame
+    back = last is not None and last.epoch == shown.frame.epoch and shown.frame.time < last.time
+    return before if back else shown
 
 
 def carried_age(analysis: Analysis | None) -> float | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from endostream.types import Analysis, Frame
 
-from .ages import live_age, overlay_age, shown_frame, waited
+from .ages import in_step, live_age, overlay_age, shown_frame, waited
 from .life import Running
 from .samples import Sample
 
@@ -95,5 +95,6 @@ class Watch:
         frame = pipeline.latest_frame.get() if framed else None
         self.newest = frame or self.newest
         if analysed:
-            self.analysis = pipeline.latest_analysis.get()
+            analysis = pipeline.latest_analysis.get()
+            self.analysis = in_step(analysis, self.analysis) if self.synced else analysis
         return News(frame, analysed)

@@ -200,8 +200,10 @@ class Analyzer:
         if self._masks is not None:
             start = time.perf_counter()
             mask, source, mask_time = self._masks.end(frame, wanted, took, visible)
+            anchor = self._masks.anchor(frame) if wanted and source != "network" else None
             tracing.add("mask", start, time.perf_counter(), frame=frame.index)
         else:
+            anchor = None
             mask = self._segment(frame, wanted, early, took)
             source, mask_time = (None, None) if mask is None else ("network", frame.time)
         took["total"] = time.perf_counter() - began
@@ -216,6 +218,7 @@ class Analyzer:
             visible=visible,
             reason=reason,
             took=took,
+            anchor=anchor,
         )
 
     def reset(self, epoch: int = 0) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from endostream.analysis.masks import drop_unsure, mask_at
 from endostream.analysis.networks import Answer, Lane
 from endostream.analysis.tracking import Carried, MaskTracker
-from endostream.types import Frame, MaskArray, MaskSource
+from endostream.types import FloatArray, Frame, MaskArray, Masked, MaskSource
 
 __all__ = ["Budget", "PacedMasks"]
 
@@ -107,6 +107,8 @@ class PacedMasks:
         self._wanted_at = 0.0
         self._newest: Frame | None = None
         self._last_asked = -1
+        self._made: tuple[Frame, FloatArray] | None = None
+        self._own: Masked | None = None
 
     @property
     def interval(self) -> float:
@@ -193,6 +195,7 @@ class PacedMasks:
             self._open, self._wanted_at = True, frame.time
         elif visible or not 0.0 <= frame.time - self._wanted_at < BLINK_S:
             self._open = False
+            self._made = self._own = None
             self._tracker.reset()
             self._budget.rest()
         start += self._poll(begun, wanted and self._budget.waits)
@@ -204,6 +207,15 @@ class PacedMasks:
         if begun.segment:
             took["segment"] = begun.segment
         return found
+
+    def anchor(self, frame: Frame) -> Masked | None:
+        """The newest mask that the network made of a picture of this frame's stretch, on that picture."""
+        if self._made is None or self._made[0].epoch != frame.epoch or not self._open:
+            return None
+        if self._own is None:
+            made, logits = self._made
+            self._own = Masked(made, self._drawn(logits, made))
+        return self._own
 
     def _poll(self, begun: _Begun, wait: bool) -> float:
         """Take the answers that are there, or wait for all of them; gives the seconds waited."""
@@ -240,16 +252,22 @@ class PacedMasks:
             if not self._published:
                 logits = drop_unsure(logits, self._threshold, self._peak)
             self._tracker.anchor(frame.index, logits)
+            if self._open:
+                self._made, self._own = (frame, logits), None
 
     def _shown(
         self, frame: Frame, carried: Carried | None
     ) -> tuple[MaskArray | None, MaskSource | None, float | None]:
         if carried is None:
             return None, None, None
-        size = (frame.image.shape[1], frame.image.shape[0])
-        mask = mask_at(carried.logits, size, self._threshold, published=self._published)
-        mask.setflags(write=False)
+        mask = self._drawn(carried.logits, frame)
         return mask, "network" if carried.index == frame.index else "tracked", carried.time
+
+    def _drawn(self, logits: FloatArray, frame: Frame) -> MaskArray:
+        size = (frame.image.shape[1], frame.image.shape[0])
+        mask = mask_at(logits, size, self._threshold, published=self._published)
+        mask.setflags(write=False)
+        return mask
 
 
 @dataclass(slots=True, eq=False)
