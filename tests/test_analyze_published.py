@@ -19,11 +19,9 @@ from endostream.models import build
 pytestmark = pytest.mark.timeout(300)  # two networks of full size, twice, in plain fp32
 
 
-class Run(NamedTuple):
+class Made(NamedTuple):
     clip: Path
-    out: Path
     files: tuple[Path, Path]
-    expected: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,8 +33,8 @@ def own_packs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, own_packs: None) -> Run:
-    """A run and the reference's answers for a clip whose pictures open and close the gate."""
+def made(tmp_path_factory: pytest.TempPathFactory, own_packs: None) -> Made:
+    """A clip whose pictures open and close the gate, and the networks that do so, imported."""
     folder = tmp_path_factory.mktemp("published")
 
     def picture(index: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -47,22 +45,45 @@ def run(tmp_path_factory: pytest.TempPathFactory, own_packs: None) -> Run:
     clip = write_video(folder / "clip.mp4", 18, 15.0, picture)
     files = write_checkpoints(folder, 0, list(sampled(clip)))
     assert main(["packs", "import", *map(str, files), "--pack", "endodinov2"]) == 0
-    more = [
-        "--protocol",
-        "published",
-        "--engine",
-        "torch",
-        "--precision",
-        "fp32",
-        "--save-masks",
-        "--save-heatmaps",
-    ]
-    assert main(["analyze", str(clip), "--out", str(folder / "out"), "--pack", "endodinov2", *more]) == 0
-    return Run(clip, folder / "out", files, reference_video(clip, files))
+    return Made(clip, files)
 
 
-def test_labels_confidences_maps_and_masks_are_the_predecessors(run: Run) -> None:
-    out, expected = run.out, run.expected
+@pytest.fixture(scope="module")
+def out(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our run over the clip."""
+    folder = tmp_path_factory.mktemp("ours")
+    more = ["--protocol", "published", "--engine", "torch", "--precision", "fp32"]
+    more += ["--save-masks", "--save-heatmaps", "--pack", "endodinov2"]
+    assert main(["analyze", str(made.clip), "--out", str(folder / "out"), *more]) == 0
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def expected(made: Made) -> list[dict[str, Any]]:
+    """The reference's answers."""
+    return reference_video(made.clip, made.files)
+
+
+def test_the_reference_is_not_ours(made: Made) -> None:
+    classifier, segmenter = load_networks(*made.files)
+    assert type(classifier).__module__ == type(segmenter).__module__ == "reference_published"
+    assert type(classifier).__module__ != type(build("dinov2-vits14-linear", {})).__module__
+
+
+def test_own_sampling_is_refused(made: Made, tmp_path: Path) -> None:
+    for more in (["--every", "1"], ["--start", "1"], ["--duration", "1"]):
+        arguments = ["analyze", str(made.clip), "--out", str(tmp_path / "o"), "--pack", "endodinov2"]
+        assert main([*arguments, "--protocol", "published", *more]) == 2
+
+
+def test_every_third_frame_is_analysed(out: Path) -> None:
+    lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    assert [r["index"] for r in lines] == list(range(0, 18, 3))
+
+
+def test_labels_confidences_maps_and_masks_are_the_predecessors(
+    out: Path, expected: list[dict[str, Any]]
+) -> None:
     lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
     assert len(expected) == len(lines) == 6 and [r["index"] for r in lines] == list(range(0, 18, 3))
     assert {e["segmentation_available"] for e in expected} == {True, False}
@@ -78,8 +99,7 @@ def test_labels_confidences_maps_and_masks_are_the_predecessors(run: Run) -> Non
             assert mask is not None and np.mean((mask > 0) == want["mask"]) >= 0.999
 
 
-def test_the_predecessors_json(run: Run) -> None:
-    out, expected = run.out, run.expected
+def test_the_predecessors_json(out: Path, expected: list[dict[str, Any]]) -> None:
     found = json.loads((out / "published.json").read_text())
     keys = ["frame_idx", "predicted_class", "confidence", "polyp_detected", "segmentation_available"]
     assert [list(row) for row in found] == [keys] * 6 and [r["frame_idx"] for r in found] == list(range(6))
@@ -88,15 +108,3 @@ def test_the_predecessors_json(run: Run) -> None:
             want["label"] == "polyps"
         )
         assert row["segmentation_available"] == want["segmentation_available"]
-
-
-def test_own_sampling_is_refused(run: Run, tmp_path: Path) -> None:
-    for more in (["--every", "1"], ["--start", "1"], ["--duration", "1"]):
-        arguments = ["analyze", str(run.clip), "--out", str(tmp_path / "o"), "--pack", "endodinov2"]
-        assert main([*arguments, "--protocol", "published", *more]) == 2
-
-
-def test_the_reference_is_not_ours(run: Run) -> None:
-    classifier, segmenter = load_networks(*run.files)
-    assert type(classifier).__module__ == type(segmenter).__module__ == "reference_published"
-    assert type(classifier).__module__ != type(build("dinov2-vits14-linear", {})).__module__
