@@ -18,7 +18,9 @@ from endostream.bench.rig import counter
 from endostream.bench.rig.clips import Scene, make_clip
 from endostream.capture import connection as connecting
 from endostream.capture import live as living
-from endostream.capture.connection import Address
+from endostream.capture.address import Address
+from endostream.capture.connection import Picture
+from endostream.capture.lateness import LATE, LATE_S, Lag
 from endostream.capture.live import LiveSource
 from endostream.capture.loopback import Sender, TcpSender, UdpSender
 from endostream.capture.opening import open_source
@@ -237,8 +239,8 @@ def test_a_line_that_is_too_slow_is_said(reading: Begin) -> None:
         reader.wait(lambda: len(reader.frames) > 20)
         assert reader.source.lag < 0.2 and reader.source.warnings == ()
         sender.drip(slow(clip))
-        reader.wait(lambda: reader.source.lag > living.LATE_S)
-        assert reader.source.warnings == (living.LATE,)
+        reader.wait(lambda: reader.source.lag > LATE_S)
+        assert reader.source.warnings == (LATE,)
         assert reader.source.signal
         sender.cut()
         reader.wait(lambda: not reader.source.signal)
@@ -251,11 +253,11 @@ def slow(clip: Any) -> float:
 
 
 def test_a_slow_clock_of_the_sender_is_no_lateness_and_a_new_stretch_begins_afresh() -> None:
-    lag = living.Lag()
+    lag = Lag()
 
     def take(captured: float, seconds: float, epoch: int = 0) -> float:
         image = np.zeros((16, 16, 3), np.uint8)
-        lag.take(living.Picture(image, seconds, None, Fraction(1, 1000), captured, 0.0, epoch))
+        lag.take(Picture(image, seconds, None, Fraction(1, 1000), captured, 0.0, epoch))
         return lag.seconds
 
     assert take(100.0, 0.0) == 0.0

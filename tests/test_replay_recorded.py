@@ -12,7 +12,7 @@ import pytest
 from live_sessions import FPS, USUAL, Listening, TappedLive, write_clip, write_seeing_pack
 from small import tissue
 
-from endostream.capture.connection import Address
+from endostream.capture.address import Address
 from endostream.capture.live import LiveSource
 from endostream.capture.recorded import RecordedFrame, RecordedPart, RecordedSource
 from endostream.capture.recording import PacketFile

@@ -11,16 +11,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import av
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from endostream.capture.address import Address
 from endostream.capture.deinterlacing import Deinterlacer
 from endostream.capture.keyframes import begins_anew
 from endostream.capture.pixels import RgbConverter
@@ -49,27 +50,6 @@ SLOWEST_HZ, FASTEST_HZ = 0.5, 240.0
 """Rates that are believed."""
 IDLE_DEVICE_S = 0.004
 """Seconds between two looks at a device that has no picture ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a live source is."""
-
-    url: str
-    """What libav opens."""
-    name: str
-    """What is shown: without credentials or path."""
-    kind: Literal["device", "stream"]
-    """What it is."""
-    format: str | None = None
-    """libav's input format, where it cannot be told from the URL."""
-    options: tuple[tuple[str, str], ...] = ()
-    """Options for the connection."""
-    again: Callable[[], Address] | None = None
-    """Finds the source anew before each connection: a device may have come back under another node. Raises
-    `SourceError` while it is away."""
-    piped: bool = False
-    """True for SRT: read through another program."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

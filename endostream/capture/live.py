@@ -12,7 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from endostream.capture.connection import OPEN_S, SILENCE_S, Address, Connection, Described, Picture
+from endostream.capture.address import Address
+from endostream.capture.connection import OPEN_S, SILENCE_S, Connection, Described, Picture
+from endostream.capture.lateness import LATE, LATE_S, Lag
 from endostream.capture.source import MIN_SIDE, SourceBase, too_small
 from endostream.capture.tapping import Tap
 from endostream.errors import SourceError
@@ -36,33 +38,8 @@ REMEMBERED = 100
 """Changes of the signal that are kept for the first listener."""
 WAITING = 3
 """Pictures that wait for the reader at most, where it comes late: then the oldest is given up."""
-CLOCKS_APART = 2e-4
-"""Share by which the clocks of a sender and of this computer may differ: quartz keeps a tenth of that."""
-LATE_S = 0.5
-"""Seconds of lateness that are said."""
-LATE = "the picture comes late: the connection is slower than its stream; lower the bit rate or use a cable"
 FAREWELL_S = 1.0
 """Seconds `close` waits for threads; one that sits in a dead connection ends by its own time limit."""
-
-
-class Lag:
-    """How late pictures come, against the soonest that one of their stretch has come."""
-
-    def __init__(self) -> None:
-        self._epoch = -1
-        self._soonest = self._clock = 0.0
-        self.seconds = 0.0
-        """Lateness of the newest picture in seconds."""
-
-    def take(self, picture: Picture) -> None:
-        """A picture came."""
-        offset = picture.captured - picture.seconds
-        # The sender's clock may be slower than ours: that is no lateness.
-        self._soonest += CLOCKS_APART * (picture.captured - self._clock)
-        if picture.epoch != self._epoch or offset < self._soonest:
-            self._epoch, self._soonest = picture.epoch, offset
-        self._clock = picture.captured
-        self.seconds = offset - self._soonest
 
 
 class LiveSource(SourceBase):

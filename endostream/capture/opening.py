@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from endostream.capture.connection import Address
+from endostream.capture.address import Address
 from endostream.capture.devices import DeviceAddress, find_again, find_device, looks_like_device
 from endostream.capture.live import FIRST_FRAME_TIMEOUT, LiveSource
 from endostream.capture.pacing import paced
