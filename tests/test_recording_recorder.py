@@ -571,7 +571,7 @@ def test_nobody_waits_for_a_disk_that_hangs_and_whole_groups_go(
     assert state.state == "on" and 10 <= state.lost <= 40
     assert (
         state.reason
-        == f"{state.lost} pictures were left out so far: the disk is too slow; record to a faster one"
+        == f"{state.lost} pictures are missing in the recording: the disk is too slow; record to a faster one"
     )
     disk.answer()
     settle(recorder, tmp_path)

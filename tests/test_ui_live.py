@@ -14,6 +14,7 @@ from endostream_ui import app as window_app
 from endostream_ui import observer, record
 from endostream_ui.controller import Controller
 from endostream_ui.indicator import Kind
+from endostream_ui.life import troubles
 from endostream_ui.main_window import MainWindow
 from endostream_ui.outage import SignalWatch
 from endostream_ui.preferences import Preferences
@@ -326,17 +327,27 @@ def test_disk_that_does_not_answer_holds_up_nothing(opens: Open, monkeypatch: py
     answers.set()
 
 
+def test_trouble_that_the_session_keeps_too_is_no_second_banner() -> None:
+    line = "3 pictures are missing in the recording: the disk is slow"
+    going = Status("running", warnings=(line,), recording=Recording("on", lost=3, reason=line))
+    assert [n.text for n in troubles(going)] == [line]
+    over = replace(going, recording=Recording("failed", reason=line))
+    assert [n.text for n in troubles(over)] == [f"Recording ended: {line}. The picture goes on."]
+
+
 def test_trouble_of_the_recording_is_told_once_and_the_picture_goes_on(opens: Open) -> None:
     window, controller, pipe = opens()
     told: list[str] = []
     controller.noticed.connect(lambda notice: told.append(notice.text))
     for lost in (1, 2, 3):
-        reason = f"{lost} pictures were left out so far: the disk is slow"
+        reason = f"{lost} pictures are missing in the recording: the disk is slow"
         pipe.more = {"recording": Recording("on", lost=lost, reason=reason)}
         seen: list[object] = []
         controller.measured.connect(lambda status, age, seen=seen: seen.append(status))
         spin(lambda seen=seen: seen)
-    assert told == ["Recording: 1 pictures were left out so far: the disk is slow. The picture goes on."]
+    assert told == [
+        "Recording: 1 pictures are missing in the recording: the disk is slow. The picture goes on."
+    ]
     pipe.more = {"recording": Recording("failed", seconds=9.0, reason="the disk is full; free some space")}
     spin(lambda: window.strip.recording == "REC ended")
     assert told[-1].startswith("Recording ended: the disk is full")

@@ -183,14 +183,15 @@ def troubles(status: Status) -> list[Notice]:
         Notice(f"{name} failed: {reason}. Picture and analysis go on.", "failure")
         for name, reason in status.sinks.items()
     ]
-    told = failed + [Notice(warning, "warning") for warning in status.warnings]
     recording = status.recording
-    if recording is not None and recording.reason:
-        ended = recording.state == "failed"
-        word = "Recording ended" if ended else "Recording"
-        told.append(
-            Notice(f"{word}: {recording.reason}. The picture goes on.", "failure" if ended else "warning")
-        )
+    # What the recorder says is among the warnings too, which the session keeps: it is told once.
+    reason = "" if recording is None else recording.reason
+    ended = recording is not None and recording.state == "failed"
+    told = failed + [Notice(line, "warning") for line in status.warnings if not (ended and line == reason)]
+    if ended:
+        told.append(Notice(f"Recording ended: {reason}. The picture goes on.", "failure"))
+    elif reason and reason not in status.warnings:
+        told.append(Notice(f"Recording: {reason}. The picture goes on.", "warning"))
     return told
 
 

@@ -247,7 +247,7 @@ class Recorder:
             recent = time.monotonic() - self._lost_at < RECENT_S
         reason = failed
         if on and recent:
-            reason = f"{lost} pictures were left out so far: {self._bottleneck}"
+            reason = self._left_out(lost)
         seconds, size = reel.figures
         copying = self._copying
         return Recording(
@@ -264,8 +264,10 @@ class Recorder:
     def said(self) -> tuple[str, ...]:
         """What could not be done, one line each."""
         lost = self._lost
-        left_out = (f"{lost} pictures are missing in the recording: {self._bottleneck}",) if lost else ()
-        return (*self._said, *left_out)
+        return (*self._said, *((self._left_out(lost),) if lost else ()))
+
+    def _left_out(self, lost: int) -> str:
+        return f"{lost} pictures are missing in the recording: {self._bottleneck}"
 
     @property
     def _bottleneck(self) -> str:
