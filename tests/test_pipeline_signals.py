@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -380,3 +381,41 @@ def test_the_ledger_of_a_session_keeps_the_loss(tmp_path: Path) -> None:
     session = Session.open(folder)
     assert session.blind == (BlindSpan(0.5, 3.0, "no-signal"),)
     assert "no-signal" in (folder / "findings.json").read_text()
+
+
+class Slow(AtOnce):
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.let = threading.Event(), threading.Event()
+
+    def finish(self) -> Analysis:
+        self.entered.set()
+        assert self.let.wait(PATIENCE_S)
+        return super().finish()
+
+
+def test_a_loss_that_is_over_before_anybody_could_hear_of_it_is_in_the_ledger() -> None:
+    slow = Slow()
+    live = Live(analyzer=slow)
+    live.source.push(frame(0.0, 10))
+    assert slow.entered.wait(PATIENCE_S)
+    live.source.say("lost", 0.0)
+    live.source.say("good", 2.0)
+    slow.let.set()
+    live.ear.wait("lost", "good")
+    live.end()
+    assert BlindSpan(0.0, 2.0, "no-signal") in live.ear.heard
+
+
+def test_a_run_that_ends_without_a_signal_was_blind_up_to_its_end() -> None:
+    live = Live()
+    seen = replace(frame(5.0, 10), captured=time.monotonic() - 30.0)
+    live.source.push(seen)
+    live.ear.wait(5.0)
+    live.source.say("lost", 5.0)
+    live.ear.wait("lost")
+    live.end()
+    (span,) = [h for h in live.ear.heard if isinstance(h, BlindSpan)]
+    assert (span.start, span.reason) == (5.0, "no-signal") and span.end == pytest.approx(35.0, abs=5.0)

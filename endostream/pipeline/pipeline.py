@@ -257,7 +257,7 @@ class Pipeline:
 
     def _hear(self) -> None:
         """Pass on what became of the live picture; what was seen of it before is over."""
-        for change in self._signals.take():
+        while (change := self._signals.take()) is not None:
             self._tell(lambda sink, change=change: sink.signalled(change))  # type: ignore[misc]
             if self._parts.recorder is not None:
                 self._parts.recorder.signalled(change)
@@ -291,7 +291,7 @@ class Pipeline:
         parts.analyzer.map_wanted = self._map_looked_at or bool(parts.tracker and parts.tracker.open)
         self._last_time = frame.time
         if parts.blind is not None:
-            reason = self._signals.dark_since if self._signals.frozen else analysis.reason
+            reason = "frozen" if self._signals.dark_since == "frozen" else analysis.reason
             self._blind(parts.blind.update(frame.time, reason))
 
     def _enter(self, frame: Frame) -> None:
@@ -316,6 +316,8 @@ class Pipeline:
         self._state = "finishing"
         counts = self._count.counts()
         self._count.dropped("failed" if self._error is not None else "stopped", counts.pending)
+        if self._signals.news:
+            self._guard(self._hear)
         self._guard(self._finish_findings)
         if self._error is not None:
             self._finish = "failed"
@@ -331,10 +333,17 @@ class Pipeline:
             self._guard(part.close)
         self._state = "finished"
 
+    def _dark_until(self) -> float | None:
+        """Stream time now, when a live picture is lost: up to here nothing was seen. Else None."""
+        last = self.latest_frame.get()
+        if not self._signals.lost or last is None:
+            return None
+        return last.time + time.monotonic() - last.captured
+
     def _finish_findings(self) -> None:
         parts = self._parts
         if parts.blind is not None:
-            self._blind(parts.blind.finish())
+            self._blind(parts.blind.finish(self._dark_until()))
         if parts.tracker is not None:
             for event in parts.tracker.finish():
                 self._tell(lambda sink, event=event: sink.found(event))  # type: ignore[misc]

@@ -112,12 +112,11 @@ class Signals:
         if change is not None:
             self._wake()
 
-    def take(self) -> list[SignalChange]:
-        """The changes since the last call, in order."""
+    def take(self) -> SignalChange | None:
+        """The oldest change not yet heard of, or None; `lost` and `dark_since` follow it."""
         with self._lock:
-            changes = list(self._waiting)
-            self._waiting.clear()
-        for change in changes:
+            change = self._waiting.popleft() if self._waiting else None
+        if change is not None:
             self.lost = change.state == "lost"
             self.dark_since = {"lost": "no-signal", "frozen": "frozen"}.get(change.state)
-        return changes
+        return change
