@@ -8,6 +8,7 @@ BENCH_GPU_ARGS ?=
 SOAK_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.endostream-ready
+KERNELS := $(wildcard endostream/engines/winograd/kernels/*)
 
 .PHONY: help setup demo test lint format bench bench-gpu soak wheel clean
 
@@ -23,7 +24,7 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml setup.py constraints.txt scripts/setup.sh scripts/system_libraries.py
+$(READY): pyproject.toml setup.py constraints.txt scripts/setup.sh scripts/system_libraries.py $(KERNELS)
 	@PYTHON="$(PYTHON)" PIP_ARGS="$(PIP_ARGS)" sh scripts/setup.sh "$(VENV)"
 	@touch $@
 

@@ -32,11 +32,14 @@ else
     "$PYTHON" -m venv --clear "$venv" >/dev/null || stop "$venv cannot be made; is the folder writable?"
 fi
 
+"$venv/bin/python" scripts/system_libraries.py --install --compiler || true
 echo "set-up: libraries for Python (minutes and about 6 GB the first time)"
 # shellcheck disable=SC2086
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input ${PIP_ARGS:-} \
     --constraint constraints.txt --editable '.[all]' ||
     stop "pip could not install; see its lines above, then run make setup again"
 
+ls endostream/engines/winograd/_kernels.* >/dev/null 2>&1 ||
+    echo "set-up: the C++ kernels were not built; masks of UNet packs take OpenVINO instead (slower)"
 "$venv/bin/python" scripts/system_libraries.py --install || true
 echo "set-up: done; try: make demo"

@@ -1,9 +1,10 @@
 """Find the system libraries that Qt needs and this computer lacks; install them where that is allowed.
 
-    python scripts/system_libraries.py [--install]
+    python scripts/system_libraries.py [--install] [--compiler]
 
-Looks only at Linux: elsewhere Qt brings everything. Never fails: what cannot be installed is said in one
-line with the command to run, and everything but the window works without.
+With `--compiler` it looks for a C++ compiler instead, which builds the kernels of the UNet. Looks only at
+Linux: elsewhere Qt brings everything. Never fails: what cannot be installed is said in one line with the
+command to run, and everything but the window, or those kernels, works without.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "a font": ("fonts-dejavu-core", "dejavu-sans-fonts"),
     "Xvfb": ("xvfb", "xorg-x11-server-Xvfb"),
     "xauth": ("xauth", "xorg-x11-xauth"),
+    "a C++ compiler": ("g++", "gcc-c++"),
 }
 """What may be missing, and the package that has it in Debian and in Fedora."""
 
@@ -81,6 +83,12 @@ def missing_libraries() -> list[str]:
             lines = [line.split() for line in said.splitlines() if "not found" in line and "=>" in line]
             found |= {words[0].split(".so")[0] + ".so" for words in lines}
     return sorted(found)
+
+
+def missing_compiler() -> list[str]:
+    """A C++ compiler, where there is none."""
+    given = os.environ.get("CXX", "").split()[:1]
+    return [] if any(shutil.which(c) for c in (*given, "c++", "g++", "clang++")) else ["a C++ compiler"]
 
 
 def missing() -> list[str]:
@@ -138,24 +146,27 @@ def main() -> int:
     """Say what is missing, install it where allowed, otherwise name the command."""
     if not sys.platform.startswith("linux"):
         return 0
-    lacking = missing()
+    if "--compiler" in sys.argv[1:]:
+        look, what, without = missing_compiler, "fast masks of UNet packs", "they take OpenVINO instead"
+    else:
+        look, what, without = missing, "the window and its tests", "everything else works without"
+    lacking = look()
     if not lacking:
-        print("set-up: system libraries for the window are there")
+        if look is missing:
+            print("set-up: system libraries for the window are there")
         return 0
     steps, before = commands(lacking), allowed()
     print(f"set-up: this computer lacks {', '.join(lacking)}")
     if "--install" in sys.argv[1:] and steps and before is not None:
         print(f"set-up: {' '.join(steps[-1])}")
-        if install(steps, before) and not (lacking := missing()):
-            print("set-up: system libraries for the window are there now")
+        if install(steps, before) and not (lacking := look()):
+            print(f"set-up: what {what} need is there now")
             return 0
     if steps:
-        print(
-            f"set-up: for the window and its tests run: sudo {' && sudo '.join(' '.join(s) for s in steps)}"
-        )
+        print(f"set-up: for {what} run: sudo {' && sudo '.join(' '.join(s) for s in steps)}")
     else:
-        print("set-up: for the window install them with your system's package manager")
-    print("set-up: everything else works without")
+        print(f"set-up: for {what} install them with your system's package manager")
+    print(f"set-up: {without}")
     return 0
 
 

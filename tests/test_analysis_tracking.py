@@ -191,6 +191,26 @@ def test_a_mask_that_has_left_the_picture_is_dropped() -> None:
     assert trusts[0] > 0.8 and trusts[-1] == 0.0
 
 
+def test_a_patch_whose_motion_is_unknown_is_left_out_and_the_others_stay() -> None:
+    """Part of the picture flickers, as under a jet of water: what lies there is not known any more."""
+    picture, other = texture(10), texture(11)
+    steady, lost = (np.zeros((HEIGHT, WIDTH), bool) for _ in range(2))
+    steady[40:90, 40:110] = True
+    lost[140:200, 210:280] = True
+    tracker = MaskTracker()
+    tracker.see(shown(0, picture))
+    tracker.expect(0)
+    tracker.anchor(0, logits_of(steady | lost))
+    for step in (1, 2, 3):
+        now = moved(picture, shift(step / 2))
+        now[120:220, 190:300] = moved(other, shift(-9.0 * step))[120:220, 190:300]
+        tracker.see(shown(step, now))
+    carried = tracker.carried()
+    assert carried is not None and carried.trust > 0.8
+    assert not (at_source(carried.logits) & lost).any()
+    assert iou(at_source(carried.logits), moved(steady.astype(np.uint8), shift(1.5)) > 0) > 0.85
+
+
 @pytest.mark.parametrize(
     "then",
     [

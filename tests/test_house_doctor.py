@@ -14,6 +14,8 @@ import pytest
 
 from endostream import doctor
 from endostream.doctor import checks, probes
+from endostream.engines.winograd import library
+from endostream.engines.winograd.library import Features
 
 WINDOW_FAILS = "import sys; print({!r}, file=sys.stderr); sys.exit(134)"
 
@@ -44,6 +46,26 @@ def test_what_works_in_these_tests_is_ok(examined: list[doctor.Check]) -> None:
     for name in ("Python", "libraries", "OpenVINO", "data folder", "cache folder"):
         assert named(examined, name).state == "ok", named(examined, name)
     assert "CPU" in named(examined, "OpenVINO").detail
+
+
+@pytest.mark.parametrize(
+    ("built", "switch", "offers", "state", "said"),
+    [
+        (True, "", Features.AVX2 | Features.AVX512, "ok", "for UNet masks: avx512, avx2"),
+        (True, "", Features(0), "ok", "none for this processor"),
+        (True, "off", Features.AVX2, "ok", "switched off by ENDOSTREAM_KERNELS"),
+        (False, "", Features(0), "warn", "not built"),
+    ],
+)
+def test_the_kernels_say_what_they_are_for(
+    built: bool, switch: str, offers: Features, state: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(library.SWITCH, switch)
+    monkeypatch.setattr(library, "_library", lambda: object() if built else None)
+    monkeypatch.setattr(library, "features", lambda: offers)
+    (check,) = checks._kernels()
+    assert check.state == state and said in check.detail
+    assert (state == "warn") == bool(check.advice)
 
 
 def test_json_and_text_say_the_same(examined: list[doctor.Check]) -> None:

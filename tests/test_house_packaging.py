@@ -16,7 +16,7 @@ import endostream
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKED = ("endostream", "ui", "weights", "sample_videos")
-SKIP = shutil.ignore_patterns("__pycache__", "*.py[co]", "*.egg-info")
+SKIP = shutil.ignore_patterns("__pycache__", "*.py[co]", "*.egg-info", "_kernels.*")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,20 @@ def test_nothing_is_left_behind_and_nothing_strays_in(installed: Path, source: s
     wanted = {p for p in wanted if "__pycache__" not in p.parts and not p.name.startswith(".")}
     packed = {p.relative_to(installed / target) for p in (installed / target).rglob("*") if p.is_file()}
     packed = {p for p in packed if p.parts[0] != "_data"}
-    assert packed == wanted
+    # The kernels are packed as compiled, where there is a compiler, and not as source.
+    wanted = {p for p in wanted if p.parent.name != "kernels" and not p.name.startswith("_kernels.")}
+    assert {p for p in packed if not p.name.startswith("_kernels.")} == wanted
+
+
+def test_the_kernels_come_compiled_where_there_is_a_compiler(installed: Path, tmp_path: Path) -> None:
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
+        pytest.skip("no C++ compiler")
+    code = (
+        "from endostream.engines.winograd import library\n"
+        "print(library.__file__, library.available(), library.features() >= 0)"
+    )
+    where, *said = run_outside(installed, code, tmp_path).split()
+    assert Path(where).is_relative_to(installed) and said == ["True", "True"]
 
 
 def run_outside(installed: Path, code: str, tmp_path: Path) -> str:

@@ -114,6 +114,19 @@ def test_root_installs_and_a_failure_stops_nothing(tmp_path: Path, works: bool) 
         assert "sudo apt-get update && sudo apt-get install" in said
 
 
+@linux
+@pytest.mark.parametrize(("manager", "package"), [("apt-get", "g\\+\\+"), ("dnf", "gcc-c\\+\\+")])
+def test_a_missing_compiler_is_named_and_a_present_one_is_not(
+    tmp_path: Path, manager: str, package: str
+) -> None:
+    program(tmp_path, manager, f"/bin/touch {tmp_path}/was-called")
+    said = libraries(tmp_path, "--compiler")
+    assert re.search(rf"sudo {manager} install -y .*{package}", said) and "OpenVINO instead" in said
+    assert "libEGL" not in said and not (tmp_path / "was-called").exists()
+    program(tmp_path, "clang++", "")
+    assert libraries(tmp_path, "--compiler") == ""
+
+
 def set_up(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """The end of scripts/setup.sh for a folder that does not exist yet."""
     return subprocess.run(

@@ -53,10 +53,11 @@ def tiny_table() -> dict[str, Any]:
     }
 
 
-def tiny_pack(folder: Path, seed: int = 0) -> Pack:
-    """The pack written to `folder`, with weights."""
+def tiny_pack(folder: Path, seed: int = 0, width: int = SEGMENTER["width"]) -> Pack:
+    """The pack written to `folder`, with weights; `width` channels in the UNet's first stage."""
     folder.mkdir(parents=True, exist_ok=True)
     table = tiny_table()
+    table["model"][1]["options"] = {"width": width}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for model in table["model"]:

@@ -17,8 +17,8 @@ from endostream.types import FloatArray, Frame, MaskArray, Masked, MaskSource
 
 __all__ = ["Budget", "PacedMasks"]
 
-SLOW_S, FAST_S = 0.27, 0.22
-"""Mask latencies between which nothing changes. A carried mask is at most two latencies old: 0.55 s."""
+SLOW_S, FAST_S = 0.2, 0.16
+"""Mask latencies between which nothing changes. A carried mask is at most two latencies old: 0.4 s."""
 LONGEST_S = 0.098
 """Longest pause from one classification to the next: more than ten a second are kept."""
 FIRST_S = 0.03

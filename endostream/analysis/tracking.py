@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from endostream.types import FloatArray, Frame, ImageArray, MaskArray
+
+LabelArray = NDArray[np.int32]
 
 __all__ = ["Carried", "MaskTracker", "TrackingRules"]
 
 _GRADIENT = np.asarray([-0.5, 0.0, 0.5], np.float32)
 _ONE = np.ones(1, np.float32)
 _DARK = 16
+_BACKGROUND = np.float32(-10.0)
+"""A logit that no threshold takes for a mask."""
 _FINEST = 1
 """Flow at half the reduced size; the preset's own quarter placed fewer masks right at small sizes."""
 
@@ -45,7 +50,7 @@ class TrackingRules:
     cut: float = 0.25
     """Share of the picture in which the flow agrees under which the scene was cut."""
     trust: float = 0.5
-    """Trust under which a mask is not shown."""
+    """Trust under which a patch of a mask is not shown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +66,7 @@ class Carried:
     age: float
     """Seconds of stream time from there to the newest frame."""
     trust: float
-    """0..1: the share of the mask whose motion is believed, times the share of it still in the picture."""
+    """0..1: the share of its patches whose motion is believed, times the share still in the picture."""
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.logits.shape))
@@ -174,19 +179,19 @@ class MaskTracker:
     def carried(self) -> Carried | None:
         """The newest network mask where the newest frame has it, or None.
 
-        None without an anchor, past `keep_s`, after a cut, and where the motion of the mask is not believed
-        or most of the mask has left the picture. A mask that was empty stays empty.
+        None without an anchor, past `keep_s` and after a cut. Every patch of a mask goes its own way: one
+        whose motion is not believed, or most of which has left the picture, is left out; where that is all of
+        them, None. A mask that was empty stays empty.
         """
         if self._anchor is None or self._past is None:
             return None
         one, logits = self._anchor
         trust = 1.0
         if one.field is not None:
-            moved = _warp(logits, one.field)
-            trust = _trust(one.field, logits, moved)
-            if trust < self._rules.trust:
+            found = _believed(one.field, logits, _warp(logits, one.field), self._rules.trust)
+            if found is None:
                 return None
-            logits = moved
+            logits, trust = found
         logits = logits.view()
         logits.setflags(write=False)
         return Carried(logits, one.frame, one.time, self._past.frame.time - one.time, trust)
@@ -296,22 +301,55 @@ def _warp(logits: FloatArray, back: FloatArray) -> FloatArray:
     return _fetch(logits, full)
 
 
-def _trust(back: FloatArray, logits: FloatArray, moved: FloatArray) -> float:
-    """Share of the moved mask whose motion is believed, times the share of the mask still in the picture."""
+def _believed(
+    back: FloatArray, logits: FloatArray, moved: FloatArray, least: float
+) -> tuple[FloatArray, float] | None:
+    """The moved logits without the patches that are trusted less than `least`, and the trust in the rest.
+
+    The trust in a patch is the share of it whose motion is believed, times the share of it still in the
+    picture. None when no patch is left.
+    """
     size = (back.shape[1], back.shape[0])
     then, now = _over(logits, size), _over(moved, size)
     sound = back[..., 2]
     if not then.any():
-        return float(sound.mean())
-    if not now.any():
-        return 0.0
+        everywhere = float(sound.mean())
+        return (moved, everywhere) if everywhere >= least else None
+    count, labels = cv2.connectedComponents(then.view(np.uint8))
+    patches = np.asarray(labels, np.int32)
+    # Each pixel of the moved mask belongs to the patch that it came from.
+    came = np.where(now, _origin(patches, back), 0).astype(np.int32).ravel()
+    pixels = np.bincount(came, minlength=count)[1:]
     # The area of the old mask that a pixel of the new one came from is the map's Jacobian determinant: their
     # sum is what is still in view, whether the camera came closer or drew back.
     dx = cv2.sepFilter2D(back[..., :2], cv2.CV_32F, _GRADIENT, _ONE)
     dy = cv2.sepFilter2D(back[..., :2], cv2.CV_32F, _ONE, _GRADIENT)
-    area = (1.0 + dx[..., 0]) * (1.0 + dy[..., 1]) - dx[..., 1] * dy[..., 0]
-    kept = float(np.clip(area[now], 0.0, 4.0).sum()) / int(then.sum())
-    return float(sound[now].mean()) * min(1.0, kept)
+    area = np.clip((1.0 + dx[..., 0]) * (1.0 + dy[..., 1]) - dx[..., 1] * dy[..., 0], 0.0, 4.0)
+    before = np.bincount(patches.ravel(), minlength=count)[1:]
+    kept = np.minimum(1.0, np.bincount(came, area.ravel(), minlength=count)[1:] / before)
+    trust = kept * np.bincount(came, sound.ravel(), minlength=count)[1:] / np.maximum(pixels, 1)
+    good: MaskArray = trust >= least
+    if not good.any():
+        return None
+    share = float(np.average(trust[good], weights=before[good]))
+    return (moved if good.all() else _only(moved, came.reshape(now.shape), good)), share
+
+
+def _origin(patches: LabelArray, back: FloatArray) -> LabelArray:
+    """The patch at the place that each pixel came from, int32[h, w]."""
+    height, width = patches.shape
+    at = np.rint(_grid(height, width) + back[..., :2]).astype(np.int32)
+    return np.asarray(patches[np.clip(at[..., 1], 0, height - 1), np.clip(at[..., 0], 0, width - 1)])
+
+
+def _only(logits: FloatArray, came: LabelArray, good: MaskArray) -> FloatArray:
+    """The logits with everything but the good patches made background."""
+    # A pixel more on every side: the reduced patch ends within the edge of the full one.
+    chosen = np.concatenate(([False], good))[came].view(np.uint8)
+    wide = cv2.dilate(chosen, np.ones((3, 3), np.uint8))
+    size = (logits.shape[1], logits.shape[0])
+    there = np.asarray(cv2.resize(wide, size, interpolation=cv2.INTER_NEAREST), np.uint8).view(np.bool_)
+    return np.where(there, logits, np.minimum(logits, _BACKGROUND))
 
 
 def _over(logits: FloatArray, size: tuple[int, int]) -> MaskArray:

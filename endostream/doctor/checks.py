@@ -29,6 +29,7 @@ from endostream.doctor.probes import (
     torch_cuda,
     version_of,
 )
+from endostream.engines.winograd import library as kernels
 from endostream.errors import EndostreamError
 from endostream.packs import find_pack, pack_folders, verify_pack
 from endostream.resources import shipped, user_cache, user_config, user_data
@@ -84,6 +85,7 @@ def examine(llm: str | None = None) -> list[Check]:
         ("Python", _python),
         ("libraries", _libraries),
         ("processor", _processor),
+        ("kernels", _kernels),
         ("CUDA", _cuda),
         ("packs", _packs),
         ("sample video", _sample),
@@ -167,6 +169,19 @@ def _processor() -> Iterator[Check]:
         )
     else:
         yield Check("processor", "ok", detail)
+
+
+def _kernels() -> Iterator[Check]:
+    sets = [str(one.name) for one in kernels.SETS if one in kernels.features()]
+    if kernels.switched_off():
+        yield Check("kernels", "ok", f"switched off by {kernels.SWITCH}: UNet masks take OpenVINO (slower)")
+    elif not kernels.available():
+        advice = "install a C++ compiler and EndoStream again"
+        yield Check("kernels", "warn", "not built: UNet masks take OpenVINO (slower)", advice)
+    elif not sets:
+        yield Check("kernels", "ok", "none for this processor: UNet masks take OpenVINO")
+    else:
+        yield Check("kernels", "ok", f"for UNet masks: {', '.join(s.lower() for s in sets)}")
 
 
 def _cuda() -> Iterator[Check]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from endostream.analysis.networks import Networks
-from endostream.engines import int8, openvino_engine, proof, torch_engine
+from endostream.engines import int8, openvino_engine, proof, torch_engine, winograd
 from endostream.engines.fallback import GuardedNetworks
 from endostream.engines.pack_networks import PackNetworks
 from endostream.engines.threads import settle_threads
@@ -90,6 +90,13 @@ def _unproven(pack: Pack) -> dict[str, str]:
     return {name: int8.installed() or str(known.get("nncf", "")) for name, known in found.items()}
 
 
+def _worth(pack: Pack, granted: dict[str, str]) -> dict[str, str]:
+    """Those of the networks that may run in int8 to which nothing faster is at hand."""
+    other = openvino_engine.others()
+    faster = {m.name for m in pack.models if m.role == "segmenter" and winograd.beats_int8(m, other)}
+    return {name: version for name, version in granted.items() if name not in faster}
+
+
 def open_networks(
     pack: Pack,
     *,
@@ -123,7 +130,8 @@ def open_networks(
         Pictures a second that come at their own pace, where known: two are worked on at once when one
         after the other would be too slow.
     unproven
-        Let `int8` run without a proof of its quality: for measuring it. Random weights need none.
+        Let `int8` run without a proof of its quality, and where something else is faster: for measuring it.
+        Random weights need no proof.
 
     Raises
     ------
@@ -137,7 +145,8 @@ def open_networks(
         verify_pack(pack)
     if choice.precision == "int8":
         free = unproven or random_weights
-        choice = replace(choice, int8=_unproven(pack) if free else proof.granted(pack))
+        granted = _unproven(pack) if free else proof.granted(pack)
+        choice = replace(choice, int8=granted if unproven else _worth(pack, granted))
     settle_threads()
     seed = RANDOM_SEED if random_weights else None
     exact = protocol == "published"

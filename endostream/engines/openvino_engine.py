@@ -6,7 +6,6 @@ preprocessing or what the numbers mean.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import io
@@ -21,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-import endostream
 from endostream.engines.cache import key_of, read_blob, write_blob
+from endostream.engines.identity import model_key
 from endostream.engines.threads import settle_torch
 from endostream.engines.wish import Features, Outputs, Rest, Runner, Trunk, Wish
 from endostream.errors import InputError
-from endostream.models import ARCHITECTURES, load
+from endostream.models import load
 from endostream.models.sharing import load_rest, load_trunk
 from endostream.packs import ModelSpec
 from endostream.resources import user_cache
@@ -193,20 +192,8 @@ def _key(wish: Wish, part: str, made: Made | None) -> str:
 
 
 def network_key(model: ModelSpec, seed: int | None) -> str:
-    """Everything the converted network depends on; the source text stands for the architecture's code."""
-    code = importlib.util.find_spec(ARCHITECTURES.get(model.architecture, "").partition(":")[0] or __name__)
-    source = code.loader.get_data(code.origin) if code and code.origin else b""  # type: ignore[union-attr]
-    return key_of(
-        (
-            endostream.__version__,
-            version(),
-            hashlib.sha256(source).hexdigest(),
-            model.architecture,
-            sorted(model.options.items()),
-            (model.preprocessing.width, model.preprocessing.height),
-            model.sha256 if seed is None else f"seed {seed}",
-        )
-    )
+    """Everything the converted network depends on."""
+    return key_of((version(), model_key(model, seed)))
 
 
 def _from_cache(blob: bytes | None, config: dict[str, Any]) -> Any:

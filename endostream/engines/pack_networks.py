@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
-from endostream.engines import int8, openvino_engine, torch_engine
+from endostream.engines import int8, openvino_engine, torch_engine, winograd
 from endostream.engines.lane import NetworkLane, QueueLane
 from endostream.engines.shared import RestLane, Shelf, TrunkLane
 from endostream.engines.threads import inference_threads
@@ -55,6 +55,7 @@ class PackNetworks:
         rate: float | None = None,
     ) -> None:
         self._pack, self._choice, self._seed = pack, choice, seed
+        self._exact = exact
         self._threads = inference_threads()
         several = choice.engine == "openvino" and self._threads > 1
         self._streams = min(self._threads, MOST_STREAMS) if ahead and several else 1
@@ -106,13 +107,15 @@ class PackNetworks:
 
     @property
     def info(self) -> Mapping[str, str]:
-        """`engine`, `device`, `precision`, `threads`: what runs."""
+        """`engine`, `device`, `precision`, `threads`: what runs; `kernels`: the networks on our own ones."""
         choice = self._choice
+        own = ", ".join(model.name for model in self._pack.models if self._by_kernels(model))
         return {
             "engine": choice.engine,
             "device": choice.device,
             "precision": self._precision,
             "threads": str(self._threads),
+            **({"kernels": own} if own else {}),
         }
 
     @property
@@ -172,10 +175,17 @@ class PackNetworks:
     def _load(self, model: ModelSpec) -> Runner:
         if self._choice.engine == "openvino":
             wish = self._wish(model)
+            if self._by_kernels(model):
+                return winograd.open_runner(wish)
             if wish.precision == "int8":
                 return int8.open_runner(wish, self._choice.int8[model.name])
             return openvino_engine.open_runner(wish)
         return torch_engine.open_runner(self._wish(model))
+
+    def _by_kernels(self, model: ModelSpec) -> bool:
+        """Whether our own kernels stand in for OpenVINO: never for what has to be exactly as published."""
+        fits = self._choice.engine == "openvino" and model.role == "segmenter" and not self._exact
+        return fits and winograd.serves(model, self._of(model))
 
     def _load_rest(self, trunk: Callable[[], Trunk], model: ModelSpec) -> tuple[Trunk, Rest]:
         return trunk(), openvino_engine.open_rest(self._wish(model))

@@ -15,6 +15,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from endostream.errors import PackError
+from endostream.types import FloatArray
 
 __all__ = ["UNet"]
 
@@ -36,6 +37,21 @@ class DoubleConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give features float[B, outputs, H, W]."""
         return cast(Tensor, self.conv(x))
+
+    def folded(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Weight and bias of both convolutions with the evaluated normalisation worked in, float32."""
+        parts = list(self.conv)
+        return _folded(parts[0], parts[1]), _folded(parts[3], parts[4])
+
+
+def _folded(convolution: nn.Module, normalisation: nn.Module) -> tuple[Tensor, Tensor]:
+    weight = cast(Tensor, convolution.weight).double()
+    mean, variance = (
+        cast(Tensor, b).double() for b in (normalisation.running_mean, normalisation.running_var)
+    )
+    gain, shift = (cast(Tensor, p).double() for p in (normalisation.weight, normalisation.bias))
+    scale = gain / torch.sqrt(variance + cast(float, normalisation.eps))
+    return (weight * scale[:, None, None, None]).float(), (shift - mean * scale).float()
 
 
 class UNet(nn.Module):
@@ -107,3 +123,19 @@ class UNet(nn.Module):
         y = self.dec2(torch.cat((self.up2(y), second), 1))
         y = self.dec1(torch.cat((self.up1(y), first), 1))
         return cast(Tensor, self.final(y))
+
+    @torch.no_grad()
+    def folded(self) -> dict[str, FloatArray]:
+        """Every layer's weight and bias, float32, normalisation worked in: for kernels that know no torch.
+
+        `enc1.0.weight` is that of the first convolution of the first stage; `final` and `up4` to `up1` keep
+        their names and shapes.
+        """
+        found: dict[str, Tensor] = {}
+        for name, part in self.named_children():
+            if isinstance(part, DoubleConv):
+                for order, (weight, bias) in enumerate(part.folded()):
+                    found[f"{name}.{order}.weight"], found[f"{name}.{order}.bias"] = weight, bias
+            else:
+                found |= {f"{name}.{kind}": value for kind, value in part.named_parameters()}
+        return {name: value.detach().numpy() for name, value in found.items()}
