@@ -8,7 +8,7 @@ BENCH_GPU_ARGS ?=
 SOAK_ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.endostream-ready
-KERNELS := $(wildcard endostream/engines/winograd/kernels/*)
+KERNELS := $(wildcard endostream/engines/kernels/native/*)
 
 .PHONY: help setup demo test lint format bench bench-gpu soak wheel clean
 

@@ -14,7 +14,7 @@ ELSEWHERE = {
     "endostream._data.weights": "weights",
     "endostream._data.sample_videos": "sample_videos",
 }
-KERNELS = Path("endostream/engines/winograd/kernels")
+KERNELS = Path("endostream/engines/kernels/native")
 
 
 class BuildKernels(build_ext):
@@ -40,7 +40,7 @@ setup(
     cmdclass={"build_ext": BuildKernels},
     ext_modules=[
         Extension(
-            "endostream.engines.winograd._kernels",
+            "endostream.engines.kernels._kernels",
             sources=sorted(str(p) for p in KERNELS.glob("*.cpp")),
             depends=sorted(str(p) for p in KERNELS.glob("*.h")),
             language="c++",

@@ -39,7 +39,7 @@ echo "set-up: libraries for Python (minutes and about 6 GB the first time)"
     --constraint constraints.txt --editable '.[all]' ||
     stop "pip could not install; see its lines above, then run make setup again"
 
-ls endostream/engines/winograd/_kernels.* >/dev/null 2>&1 ||
-    echo "set-up: the C++ kernels were not built; masks of UNet packs take OpenVINO instead (slower)"
+ls endostream/engines/kernels/_kernels.* >/dev/null 2>&1 ||
+    echo "set-up: the C++ kernels were not built; the published networks take OpenVINO instead (slower)"
 "$venv/bin/python" scripts/system_libraries.py --install || true
 echo "set-up: done; try: make demo"

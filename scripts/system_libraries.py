@@ -2,9 +2,9 @@
 
     python scripts/system_libraries.py [--install] [--compiler]
 
-With `--compiler` it looks for a C++ compiler instead, which builds the kernels of the UNet. Looks only at
-Linux: elsewhere Qt brings everything. Never fails: what cannot be installed is said in one line with the
-command to run, and everything but the window, or those kernels, works without.
+With `--compiler` it looks for a C++ compiler instead, which builds our kernels of the published networks.
+Looks only at Linux: elsewhere Qt brings everything. Never fails: what cannot be installed is said in one line
+with the command to run, and everything but the window, or those kernels, works without.
 """
 
 from __future__ import annotations
@@ -147,9 +147,11 @@ def main() -> int:
     if not sys.platform.startswith("linux"):
         return 0
     if "--compiler" in sys.argv[1:]:
-        look, what, without = missing_compiler, "fast masks of UNet packs", "they take OpenVINO instead"
+        look, what = missing_compiler, "our kernels of the published networks"
+        without = "they take OpenVINO instead (slower)"
     else:
-        look, what, without = missing, "the window and its tests", "everything else works without"
+        look, what = missing, "the window and its tests"
+        without = "everything else works without"
     lacking = look()
     if not lacking:
         if look is missing:

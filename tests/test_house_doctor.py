@@ -14,8 +14,8 @@ import pytest
 
 from endostream import doctor
 from endostream.doctor import checks, probes
-from endostream.engines.winograd import library
-from endostream.engines.winograd.library import Features
+from endostream.engines.kernels import library
+from endostream.engines.kernels.library import Features
 
 WINDOW_FAILS = "import sys; print({!r}, file=sys.stderr); sys.exit(134)"
 
@@ -51,7 +51,7 @@ def test_what_works_in_these_tests_is_ok(examined: list[doctor.Check]) -> None:
 @pytest.mark.parametrize(
     ("built", "switch", "offers", "state", "said"),
     [
-        (True, "", Features.AVX2 | Features.AVX512, "ok", "for UNet masks: avx512, avx2"),
+        (True, "", Features.AVX2 | Features.AVX512, "ok", "for the published networks: avx512, avx2"),
         (True, "", Features(0), "ok", "none for this processor"),
         (True, "off", Features.AVX2, "ok", "switched off by ENDOSTREAM_KERNELS"),
         (False, "", Features(0), "warn", "not built"),

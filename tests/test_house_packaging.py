@@ -71,7 +71,7 @@ def test_nothing_is_left_behind_and_nothing_strays_in(installed: Path, source: s
     packed = {p.relative_to(installed / target) for p in (installed / target).rglob("*") if p.is_file()}
     packed = {p for p in packed if p.parts[0] != "_data"}
     # The kernels are packed as compiled, where there is a compiler, and not as source.
-    wanted = {p for p in wanted if p.parent.name != "kernels" and not p.name.startswith("_kernels.")}
+    wanted = {p for p in wanted if p.parent.name != "native" and not p.name.startswith("_kernels.")}
     assert {p for p in packed if not p.name.startswith("_kernels.")} == wanted
 
 
@@ -79,7 +79,7 @@ def test_the_kernels_come_compiled_where_there_is_a_compiler(installed: Path, tm
     if not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
         pytest.skip("no C++ compiler")
     code = (
-        "from endostream.engines.winograd import library\n"
+        "from endostream.engines.kernels import library\n"
         "print(library.__file__, library.available(), library.features() >= 0)"
     )
     where, *said = run_outside(installed, code, tmp_path).split()

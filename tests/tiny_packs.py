@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tomli_w
@@ -53,10 +55,19 @@ def tiny_table() -> dict[str, Any]:
     }
 
 
-def tiny_pack(folder: Path, seed: int = 0, width: int = SEGMENTER["width"]) -> Pack:
-    """The pack written to `folder`, with weights; `width` channels in the UNet's first stage."""
+def tiny_pack(
+    folder: Path,
+    seed: int = 0,
+    width: int = SEGMENTER["width"],
+    classifier: Mapping[str, int] = MappingProxyType({}),
+) -> Pack:
+    """The pack written to `folder`, with weights.
+
+    `width` channels in the UNet's first stage; other options of the `classifier` where they are given.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     table = tiny_table()
+    table["model"][0]["options"] |= classifier
     table["model"][1]["options"] = {"width": width}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,7 +1,8 @@
 """How fast could it be? The arithmetic of a pack's networks against what this processor can do.
 
-Owns the floor: operations counted, the processor's peak measured with a matrix product in the same engine and
-precision, the networks' own time held against it. Must not know pipelines or sources.
+Owns the floor: operations counted, the processor's peak measured with a matrix product (OpenVINO, the same
+precision), the networks' own time, on what the product runs them on, held against it. Must not know pipelines
+or sources.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 
 from endostream.engines import PackNetworks, choose, openvino_engine
 from endostream.engines.choose import RANDOM_SEED
+from endostream.engines.kernels import unet
 from endostream.engines.threads import settle_threads
 from endostream.errors import InputError
 from endostream.models import load
-from endostream.packs import find_pack, verify_pack
+from endostream.packs import ModelSpec, Pack, find_pack, verify_pack
 
 __all__ = ["Floor", "NetworkFloor", "as_json", "as_text", "measure_floor"]
 
@@ -27,6 +29,8 @@ SIDE = 1536
 COPIED_MB = 256
 ROUNDS = 7
 """Repetitions; the fastest counts, because everything else is somebody else's work."""
+OWN, OPENVINO = "own kernels", "OpenVINO"
+"""What a network runs on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,16 @@ class NetworkFloor:
     """Its name in the pack."""
     architecture: str
     """Its architecture key."""
+    runs_on: str
+    """What ran it: `own kernels` or `OpenVINO`."""
     gflop: float
     """Billions of floating-point operations for one picture; a multiplication and an addition are two."""
+    needed_gflop: float
+    """Those left as it runs: our own kernels need a quarter of the multiplications of a 3x3 convolution."""
     weights_mb: float
-    """Its weights in the precision used, in MB: read once a picture at least."""
+    """Its weights as they are kept, in the precision used, in MB: read once a picture at least."""
     floor_ms: float
-    """Time of the arithmetic at the measured peak."""
+    """Time of the needed arithmetic at the measured peak."""
     measured_ms: float
     """Time of one picture, preprocessing excluded, the fastest of a few."""
     share: float
@@ -70,7 +78,7 @@ class Floor:
 def measure_floor(
     pack: str = "polyp", precision: str = "auto", say: Callable[[str], None] = lambda line: None
 ) -> Floor:
-    """Count and measure; OpenVINO on the processor only.
+    """Count and measure; on the processor only, by OpenVINO and our own kernels.
 
     Parameters
     ----------
@@ -94,35 +102,21 @@ def measure_floor(
     if not found.missing:
         verify_pack(found)
     settle_threads()
-    networks = PackNetworks(
-        found, choose("openvino", "cpu", precision), seed=RANDOM_SEED if found.missing else None
-    )
+    seed = RANDOM_SEED if found.missing else None
+    networks = PackNetworks(found, choose("openvino", "cpu", precision), seed=seed)
     try:
         networks.warm_up(say)
         info = networks.info
-        bytes_each = 2 if info["precision"] == "bf16" else 4
         threads = int(info["threads"])
         peak = _peak(info["precision"], threads)
         lanes = {lane.name: lane for lane in (*networks.classifiers, networks.segmenter) if lane is not None}
+        own = info.get("kernels", "").split(", ")
         rows = []
         for model in found.models:
             say(f"counting {model.name}")
-            network = load(found, model, RANDOM_SEED if found.missing else None)
-            flop = _operations(network, (1, 3, model.preprocessing.height, model.preprocessing.width))
+            work = _count(found, model, seed, model.name in own)
             took = min(lanes[model.name].probe() for _ in range(ROUNDS))
-            weights = sum(p.numel() for p in network.parameters()) * bytes_each / 1e6
-            least = flop / peak
-            rows.append(
-                NetworkFloor(
-                    model.name,
-                    model.architecture,
-                    round(flop / 1e9, 2),
-                    round(weights, 1),
-                    round(least * 1e3, 2),
-                    round(took * 1e3, 2),
-                    round(least / took, 3),
-                )
-            )
+            rows.append(_held_against(model, work, info["precision"], peak, took))
     finally:
         networks.close()
     return Floor(
@@ -132,6 +126,48 @@ def measure_floor(
         round(peak / 1e9, 1),
         round(_copy_rate() / 1e9, 1),
         tuple(rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one picture asks of the processor."""
+
+    runs_on: str
+    """`own kernels` or `OpenVINO`."""
+    operations: int
+    """Of the network as it is written."""
+    needed: int
+    """Of the network as it runs."""
+    weights: int
+    """Numbers that its weights are kept as."""
+
+
+def _count(pack: Pack, model: ModelSpec, seed: int | None, own: bool) -> _Work:
+    """The work of a model of the pack, on our own kernels or in OpenVINO."""
+    size = model.preprocessing
+    network: Any = load(pack, model, seed)
+    operations = _operations(network, (1, 3, size.height, size.width))
+    needed, weights = operations, sum(p.numel() for p in network.parameters())
+    if own and model.architecture == unet.ARCHITECTURE:
+        products, weights = unet.cost(network.folded(), size.height, size.width)
+        needed = 2 * products
+    return _Work(OWN if own else OPENVINO, operations, needed, weights)
+
+
+def _held_against(model: ModelSpec, work: _Work, precision: str, peak: float, took: float) -> NetworkFloor:
+    """The row of a model that took so many seconds, on a processor with that peak in operations a second."""
+    least = work.needed / peak
+    return NetworkFloor(
+        name=model.name,
+        architecture=model.architecture,
+        runs_on=work.runs_on,
+        gflop=round(work.operations / 1e9, 2),
+        needed_gflop=round(work.needed / 1e9, 2),
+        weights_mb=round(work.weights * (2 if precision == "bf16" else 4) / 1e6, 1),
+        floor_ms=round(least * 1e3, 2),
+        measured_ms=round(took * 1e3, 2),
+        share=round(least / took, 3),
     )
 
 
@@ -146,7 +182,7 @@ def _operations(network: Any, shape: tuple[int, ...]) -> int:
 
 
 def _peak(precision: str, threads: int) -> float:
-    """Operations a second of a large matrix product, compiled as the networks are."""
+    """Operations a second of a large matrix product, compiled as OpenVINO's networks are."""
     library = openvino_engine.library()
     given = library.opset13.parameter([SIDE, SIDE], np.float32)
     weights = library.opset13.constant(np.full((SIDE, SIDE), 0.5, np.float32))
@@ -190,10 +226,12 @@ def as_text(floor: Floor) -> list[str]:
     lines = [
         f"pack {f.pack}, {f.precision}, {f.threads} threads: peak {f.peak_gflops:.0f} GFLOP/s "
         f"(matrix product), copy {f.copy_gb_s:.1f} GB/s",
-        f"{'network':14}{'GFLOP':>9}{'weights MB':>12}{'floor ms':>10}{'measured':>10}{'of peak':>9}",
+        f"{'network':14}{'GFLOP':>8}{'needed':>8}{'weights MB':>11}{'floor ms':>9}{'measured':>9}"
+        f"{'of peak':>8}  runs on",
     ]
     for n in f.networks:
         lines.append(
-            f"{n.name:14}{n.gflop:9.2f}{n.weights_mb:12.1f}{n.floor_ms:10.2f}{n.measured_ms:10.2f}{n.share:9.0%}"
+            f"{n.name:14}{n.gflop:8.2f}{n.needed_gflop:8.2f}{n.weights_mb:11.1f}{n.floor_ms:9.2f}"
+            f"{n.measured_ms:9.2f}{n.share:8.0%}  {n.runs_on}"
         )
     return lines

@@ -29,7 +29,7 @@ from endostream.doctor.probes import (
     torch_cuda,
     version_of,
 )
-from endostream.engines.winograd import library as kernels
+from endostream.engines.kernels import library as kernels
 from endostream.errors import EndostreamError
 from endostream.packs import find_pack, pack_folders, verify_pack
 from endostream.resources import shipped, user_cache, user_config, user_data
@@ -54,6 +54,7 @@ DISTRIBUTIONS = {
     "pyqtgraph": "pyqtgraph",
 }
 """Module that is imported, and the distribution that usually brings it."""
+WITHOUT_KERNELS = "the published networks take OpenVINO"
 QT_LIBRARIES = "libegl1 libgl1 libxkbcommon-x11-0 libxcb-cursor0 libdbus-1-3 libfontconfig1"
 
 
@@ -174,14 +175,14 @@ def _processor() -> Iterator[Check]:
 def _kernels() -> Iterator[Check]:
     sets = [str(one.name) for one in kernels.SETS if one in kernels.features()]
     if kernels.switched_off():
-        yield Check("kernels", "ok", f"switched off by {kernels.SWITCH}: UNet masks take OpenVINO (slower)")
+        yield Check("kernels", "ok", f"switched off by {kernels.SWITCH}: {WITHOUT_KERNELS} (slower)")
     elif not kernels.available():
         advice = "install a C++ compiler and EndoStream again"
-        yield Check("kernels", "warn", "not built: UNet masks take OpenVINO (slower)", advice)
+        yield Check("kernels", "warn", f"not built: {WITHOUT_KERNELS} (slower)", advice)
     elif not sets:
-        yield Check("kernels", "ok", "none for this processor: UNet masks take OpenVINO")
+        yield Check("kernels", "ok", f"none for this processor: {WITHOUT_KERNELS}")
     else:
-        yield Check("kernels", "ok", f"for UNet masks: {', '.join(s.lower() for s in sets)}")
+        yield Check("kernels", "ok", f"for the published networks: {', '.join(s.lower() for s in sets)}")
 
 
 def _cuda() -> Iterator[Check]:

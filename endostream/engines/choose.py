@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from endostream.analysis.networks import Networks
-from endostream.engines import int8, openvino_engine, proof, torch_engine, winograd
+from endostream.engines import int8, kernels, openvino_engine, proof, torch_engine
 from endostream.engines.fallback import GuardedNetworks
 from endostream.engines.pack_networks import PackNetworks
 from endostream.engines.threads import settle_threads
@@ -93,7 +93,7 @@ def _unproven(pack: Pack) -> dict[str, str]:
 def _worth(pack: Pack, granted: dict[str, str]) -> dict[str, str]:
     """Those of the networks that may run in int8 to which nothing faster is at hand."""
     other = openvino_engine.others()
-    faster = {m.name for m in pack.models if m.role == "segmenter" and winograd.beats_int8(m, other)}
+    faster = {m.name for m in pack.models if kernels.beats_int8(m, other)}
     return {name: version for name, version in granted.items() if name not in faster}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
-from endostream.engines import int8, openvino_engine, torch_engine, winograd
+from endostream.engines import int8, kernels, openvino_engine, torch_engine
 from endostream.engines.lane import NetworkLane, QueueLane
 from endostream.engines.shared import RestLane, Shelf, TrunkLane
 from endostream.engines.threads import inference_threads
@@ -176,7 +176,7 @@ class PackNetworks:
         if self._choice.engine == "openvino":
             wish = self._wish(model)
             if self._by_kernels(model):
-                return winograd.open_runner(wish)
+                return kernels.open_runner(wish)
             if wish.precision == "int8":
                 return int8.open_runner(wish, self._choice.int8[model.name])
             return openvino_engine.open_runner(wish)
@@ -184,8 +184,8 @@ class PackNetworks:
 
     def _by_kernels(self, model: ModelSpec) -> bool:
         """Whether our own kernels stand in for OpenVINO: never for what has to be exactly as published."""
-        fits = self._choice.engine == "openvino" and model.role == "segmenter" and not self._exact
-        return fits and winograd.serves(model, self._of(model))
+        fits = self._choice.engine == "openvino" and not self._exact
+        return fits and kernels.serves(model, self._of(model))
 
     def _load_rest(self, trunk: Callable[[], Trunk], model: ModelSpec) -> tuple[Trunk, Rest]:
         return trunk(), openvino_engine.open_rest(self._wish(model))

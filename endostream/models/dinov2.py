@@ -15,9 +15,11 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from endostream.errors import PackError
+from endostream.types import FloatArray
 
 __all__ = ["DinoV2Classifier"]
 
+LOG2_E = 1.4426950408889634
 OFFSET = 0.1
 """Added to the grid before the scale factor is formed, as the hub model without registers does."""
 
@@ -195,3 +197,46 @@ class DinoV2Classifier(nn.Module):
         maps = functional.linear(tokens[:, 1:], self.head.weight).transpose(1, 2)
         grid = (x.shape[-2] // self.backbone.patch, x.shape[-1] // self.backbone.patch)
         return self.head(tokens[:, 0]), maps.reshape(x.shape[0], -1, *grid)
+
+    @torch.no_grad()
+    def folded(self) -> dict[str, FloatArray]:
+        """The network as kernels without torch take it, float32; call after `fix`.
+
+        Factors of the normalisations and of LayerScale are worked into the linear layers beside them, so that
+        normalising is mean 0 and variance 1 and nothing else. Queries carry the attention's scale and the
+        change from base e to base 2. `start` float[N, dim] is what a token is before the picture is added;
+        `head.map_bias` float[C] is what normalising adds to the class maps.
+        """
+        backbone, found = self.backbone, dict[str, Tensor]()
+        start = backbone.positions[0].double()
+        start[:1] += backbone.cls_token[0].double()
+        embed = backbone.patch_embed.proj
+        start[1:] += cast(Tensor, embed.bias).double()
+        found["embed.weight"], found["start"] = embed.weight.double().flatten(1), start
+        for number, part in enumerate(backbone.blocks):
+            block = cast(Block, part)
+            dim = block.attn.proj.in_features
+            scale = torch.ones(3 * dim, dtype=torch.float64)
+            scale[:dim] = LOG2_E * (dim // block.attn.heads) ** -0.5
+            layers = {
+                "qkv": _after(block.norm1, block.attn.qkv, scale),
+                "proj": _after(None, block.attn.proj, block.ls1.gamma.double()),
+                "fc1": _after(block.norm2, block.mlp.fc1),
+                "fc2": _after(None, block.mlp.fc2, block.ls2.gamma.double()),
+            }
+            for name, (weight, bias) in layers.items():
+                found[f"blocks.{number}.{name}.weight"], found[f"blocks.{number}.{name}.bias"] = weight, bias
+        found["head.weight"], found["head.bias"] = _after(backbone.norm, self.head)
+        found["head.map_bias"] = found["head.bias"] - cast(Tensor, self.head.bias).double()
+        return {name: value.float().numpy() for name, value in found.items()}
+
+
+def _after(norm: nn.LayerNorm | None, layer: nn.Linear, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear layer with the norm before it and the scale after it worked in, float64."""
+    weight, bias = layer.weight.double(), layer.bias.double()
+    if norm is not None:
+        bias = bias + weight @ norm.bias.double()
+        weight = weight * norm.weight.double()
+    if scale is not None:
+        weight, bias = weight * scale[:, None], bias * scale
+    return weight, bias

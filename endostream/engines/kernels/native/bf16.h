@@ -1,11 +1,7 @@
-// The kernels for AVX-512 with its bfloat16 products: activations and weights in bfloat16, sums in float32.
-#include "targets.h"
-#if defined(ENDOSTREAM_X86)
-TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,avx2")
+// AVX-512 with its bfloat16 products: activations and weights in bfloat16, sums in float32.
 #include <immintrin.h>
+#include <stdint.h>
 #include <string.h>
-
-#include "sets.h"
 
 typedef __m512 V;
 typedef __m512i Factors;
@@ -33,12 +29,3 @@ static INLINE Factors repeated(const E *p) {
     return _mm512_set1_epi32(pair);
 }
 static INLINE V dot(V sum, Factors a, Factors b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
-
-#include "body.h"
-TARGET_END
-
-const Set *set_avx512_bf16() { return &SET; }
-#else
-#include "sets.h"
-const Set *set_avx512_bf16() { return nullptr; }
-#endif

@@ -1,6 +1,6 @@
 // What the files of the kernels share: the operations that one instruction set has to offer, and their operands.
 //
-// No header of the C++ library may be included here or in body.h: its inline functions would be compiled for an
+// No header of the C++ library may be included here or in winograd.h: its inline functions would be compiled for an
 // instruction set that the processor need not have, and the linker might take them for the whole library.
 #ifndef ENDOSTREAM_SETS_H
 #define ENDOSTREAM_SETS_H
@@ -26,7 +26,7 @@ struct Layer {
     Plane half;
     int inputs, outputs;  // channels
     int panel;  // outputs computed at once: 64, 32 or 16
-    const char *weights;  // packed (see pack in body.h)
+    const char *weights;  // packed (see pack in winograd.h)
     const float *bias;
     int down, across;  // tiles of 4x4 pixels
     int chunk;  // tiles (or rows, of a transposed convolution) worked on at once

@@ -20,7 +20,7 @@ static INLINE Factors factors(const E *p) { return _mm512_loadu_ps(p); }
 static INLINE Factors repeated(const E *p) { return _mm512_set1_ps(*p); }
 static INLINE V dot(V sum, Factors a, Factors b) { return _mm512_fmadd_ps(a, b, sum); }
 
-#include "body.h"
+#include "winograd.h"
 TARGET_END
 
 const Set *set_avx512() { return &SET; }

@@ -33,7 +33,7 @@ static INLINE Factors factors(const E *p) { return _mm256_loadu_ps(p); }
 static INLINE Factors repeated(const E *p) { return _mm256_broadcast_ss(p); }
 static INLINE V dot(V sum, Factors a, Factors b) { return _mm256_fmadd_ps(a, b, sum); }
 
-#include "body.h"
+#include "winograd.h"
 TARGET_END
 
 const Set *set_avx2() { return &SET; }
