@@ -25,7 +25,6 @@ static INLINE float total(V v) {
     const __m128 two = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
-static INLINE void ahead(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 static INLINE V load(const E *p) { return _mm256_loadu_ps(p); }
 static INLINE void store(E *p, V v) { _mm256_storeu_ps(p, v); }
 static INLINE E rounded(float v) { return v; }

@@ -2,7 +2,7 @@
 //
 // Owns planes, weights and the C interface that Python calls through ctypes. Must not know any instruction set.
 
-#include "features.h"
+#include "processor.h"
 #include "pool.h"
 #include "sets.h"
 

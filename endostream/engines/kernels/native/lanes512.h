@@ -9,4 +9,3 @@ static INLINE V plus_product(V sum, V a, V b) { return _mm512_fmadd_ps(a, b, sum
 static INLINE V minus_product(V sum, V a, V b) { return _mm512_fnmadd_ps(a, b, sum); }
 static INLINE V larger(V a, V b) { return _mm512_max_ps(a, b); }
 static INLINE float total(V v) { return _mm512_reduce_add_ps(v); }
-static INLINE void ahead(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

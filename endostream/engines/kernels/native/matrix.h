@@ -10,10 +10,7 @@ void rows(const E *a, ptrdiff_t stride, const E *b, int inputs, float *m) {
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int w = 0; w < W; w++) sums[r][w] = spread(0.0f);
     for (int c = 0; c < inputs; c += PAIR, b += W * LANES * PAIR) {
         Factors right[W];
-        UNROLL for (int w = 0; w < W; w++) {
-            right[w] = factors(b + w * LANES * PAIR);
-            ahead(b + (w + 4 * W) * LANES * PAIR);
-        }
+        UNROLL for (int w = 0; w < W; w++) right[w] = factors(b + w * LANES * PAIR);
         UNROLL for (int r = 0; r < R; r++) {
             const Factors left = repeated(a + r * stride + c);
             UNROLL for (int w = 0; w < W; w++) sums[r][w] = dot(sums[r][w], left, right[w]);

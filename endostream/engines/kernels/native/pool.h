@@ -32,7 +32,7 @@ class Memory {
     explicit Memory(size_t bytes) {
         constexpr size_t large = 2u << 20;
         const size_t unit = bytes >= 4 * large ? large : 4096;
-        bytes = (bytes + 1024 + unit - 1) / unit * unit;  // kernels fetch a little ahead
+        bytes = (bytes + unit - 1) / unit * unit;
 #if defined(_WIN32)
         data_ = (char *)_aligned_malloc(bytes, unit);
         if (data_ == nullptr) throw std::bad_alloc();

@@ -2,7 +2,7 @@
 //
 // Owns the order of the steps and the C interface. Must not know any instruction set.
 
-#include "features.h"
+#include "processor.h"
 #include "pool.h"
 #include "transformer.h"
 

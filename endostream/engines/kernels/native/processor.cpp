@@ -1,5 +1,5 @@
 // The processor's own word on what it can do, and the operating system's on which registers it keeps.
-#include "features.h"
+#include "processor.h"
 
 #if defined(_MSC_VER)
 #include <intrin.h>

@@ -1,6 +1,6 @@
 // What a processor offers, and how the library shows a function to the outside.
-#ifndef ENDOSTREAM_FEATURES_H
-#define ENDOSTREAM_FEATURES_H
+#ifndef ENDOSTREAM_PROCESSOR_H
+#define ENDOSTREAM_PROCESSOR_H
 
 #if defined(_WIN32)
 #define PUBLIC extern "C" __declspec(dllexport)
