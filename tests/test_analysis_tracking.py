@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from endostream.analysis.tracking import MaskTracker, TrackingRules
+from endostream.analysis.tracking import Carried, MaskTracker, TrackingRules
 from endostream.types import FloatArray, Frame, ImageArray, MaskArray
 
 HEIGHT, WIDTH = 240, 320
@@ -191,11 +191,10 @@ def test_a_mask_that_has_left_the_picture_is_dropped() -> None:
     assert trusts[0] > 0.8 and trusts[-1] == 0.0
 
 
-def test_a_patch_whose_motion_is_unknown_is_left_out_and_the_others_stay() -> None:
-    """Part of the picture flickers, as under a jet of water: what lies there is not known any more."""
+def under_water(steady: MaskArray) -> tuple[Carried | None, MaskArray]:
+    """What is carried of a steady patch and one under a jet of water, which flickers; and the latter."""
     picture, other = texture(10), texture(11)
-    steady, lost = (np.zeros((HEIGHT, WIDTH), bool) for _ in range(2))
-    steady[40:90, 40:110] = True
+    lost = np.zeros((HEIGHT, WIDTH), bool)
     lost[140:200, 210:280] = True
     tracker = MaskTracker()
     tracker.see(shown(0, picture))
@@ -205,10 +204,22 @@ def test_a_patch_whose_motion_is_unknown_is_left_out_and_the_others_stay() -> No
         now = moved(picture, shift(step / 2))
         now[120:220, 190:300] = moved(other, shift(-9.0 * step))[120:220, 190:300]
         tracker.see(shown(step, now))
-    carried = tracker.carried()
+    return tracker.carried(), lost
+
+
+def test_a_patch_whose_motion_is_unknown_is_left_out_and_the_others_stay() -> None:
+    steady = np.zeros((HEIGHT, WIDTH), bool)
+    steady[40:90, 40:110] = True
+    carried, lost = under_water(steady)
     assert carried is not None and carried.trust > 0.8
     assert not (at_source(carried.logits) & lost).any()
     assert iou(at_source(carried.logits), moved(steady.astype(np.uint8), shift(1.5)) > 0) > 0.85
+
+
+def test_a_speck_is_not_shown_without_the_patch_that_was_lost() -> None:
+    speck = np.zeros((HEIGHT, WIDTH), bool)
+    speck[40:62, 40:62] = True
+    assert under_water(speck)[0] is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
@@ -112,6 +113,13 @@ def test_the_json_is_the_schema(opened: BenchResult) -> None:
 def test_the_text_names_the_ratio(opened: BenchResult) -> None:
     assert opened.plain is not None
     assert f"{opened.plain.ratio:.1f}x" in as_text(opened)[-1]
+
+
+def test_networks_on_our_own_kernels_are_named(opened: BenchResult) -> None:
+    assert opened.kernels == as_json(opened)["kernels"] == "" and "kernels" not in as_text(opened)[1]
+    served = dataclasses.replace(opened, kernels="frame, mask")
+    assert "on cpu (own kernels: frame, mask), " in as_text(served)[1]
+    assert as_json(served)["kernels"] == "frame, mask"
 
 
 def test_a_closed_gate_makes_no_masks_and_no_comparison_is_made_unasked(pack: str, clip: str) -> None:

@@ -103,6 +103,7 @@ def figures_line(status: Status, age: float | None, engine: Mapping[str, str]) -
             parts.append(f"overlay {spoken_age(age)}" if age is not None else "overlay none")
         parts += [f"{grouped(counts.analysed)} analysed", f"{grouped(counts.total_dropped)} dropped"]
     device = " ".join(engine[key] for key in ("engine", "device", "precision") if engine.get(key))
+    device += " + own kernels" if engine.get("kernels") else ""
     return "   ·   ".join([*parts, device] if device else parts)
 
 

@@ -50,7 +50,10 @@ class TrackingRules:
     cut: float = 0.25
     """Share of the picture in which the flow agrees under which the scene was cut."""
     trust: float = 0.5
-    """Trust under which a patch of a mask is not shown."""
+    """Trust under which a mask, or a patch of it, is not shown."""
+    part: float = 0.2
+    """Share of a mask under which its trusted patches are not shown without the others: a speck of what was a
+    polyp would mislead more than nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +69,7 @@ class Carried:
     age: float
     """Seconds of stream time from there to the newest frame."""
     trust: float
-    """0..1: the share of its patches whose motion is believed, times the share still in the picture."""
+    """0..1: the share of the mask whose motion is believed, times the share of it still in the picture."""
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.logits.shape))
@@ -179,16 +182,16 @@ class MaskTracker:
     def carried(self) -> Carried | None:
         """The newest network mask where the newest frame has it, or None.
 
-        None without an anchor, past `keep_s` and after a cut. Every patch of a mask goes its own way: one
-        whose motion is not believed, or most of which has left the picture, is left out; where that is all of
-        them, None. A mask that was empty stays empty.
+        None without an anchor, past `keep_s` and after a cut. Where the motion of the mask is not believed,
+        or most of it has left the picture, the patches of which that is true are left out; None where too
+        little is left. A mask that was empty stays empty.
         """
         if self._anchor is None or self._past is None:
             return None
         one, logits = self._anchor
         trust = 1.0
         if one.field is not None:
-            found = _believed(one.field, logits, _warp(logits, one.field), self._rules.trust)
+            found = _believed(one.field, logits, _warp(logits, one.field), self._rules)
             if found is None:
                 return None
             logits, trust = found
@@ -302,37 +305,49 @@ def _warp(logits: FloatArray, back: FloatArray) -> FloatArray:
 
 
 def _believed(
-    back: FloatArray, logits: FloatArray, moved: FloatArray, least: float
+    back: FloatArray, logits: FloatArray, moved: FloatArray, rules: TrackingRules
 ) -> tuple[FloatArray, float] | None:
-    """The moved logits without the patches that are trusted less than `least`, and the trust in the rest.
+    """The moved logits and the trust in them; where the whole is not trusted, with the trusted patches alone.
 
-    The trust in a patch is the share of it whose motion is believed, times the share of it still in the
-    picture. None when no patch is left.
+    The trust is the share of the mask whose motion is believed, times the share of it still in the picture.
+    None when too little of it is trusted.
     """
+    least = rules.trust
     size = (back.shape[1], back.shape[0])
     then, now = _over(logits, size), _over(moved, size)
     sound = back[..., 2]
     if not then.any():
-        everywhere = float(sound.mean())
-        return (moved, everywhere) if everywhere >= least else None
-    count, labels = cv2.connectedComponents(then.view(np.uint8))
-    patches = np.asarray(labels, np.int32)
-    # Each pixel of the moved mask belongs to the patch that it came from.
-    came = np.where(now, _origin(patches, back), 0).astype(np.int32).ravel()
-    pixels = np.bincount(came, minlength=count)[1:]
+        trust = float(sound.mean())
+        return (moved, trust) if trust >= least else None
+    if not now.any():
+        return None
     # The area of the old mask that a pixel of the new one came from is the map's Jacobian determinant: their
     # sum is what is still in view, whether the camera came closer or drew back.
     dx = cv2.sepFilter2D(back[..., :2], cv2.CV_32F, _GRADIENT, _ONE)
     dy = cv2.sepFilter2D(back[..., :2], cv2.CV_32F, _ONE, _GRADIENT)
     area = np.clip((1.0 + dx[..., 0]) * (1.0 + dy[..., 1]) - dx[..., 1] * dy[..., 0], 0.0, 4.0)
-    before = np.bincount(patches.ravel(), minlength=count)[1:]
-    kept = np.minimum(1.0, np.bincount(came, area.ravel(), minlength=count)[1:] / before)
-    trust = kept * np.bincount(came, sound.ravel(), minlength=count)[1:] / np.maximum(pixels, 1)
-    good: MaskArray = trust >= least
-    if not good.any():
+    trust = float(sound[now].mean()) * min(1.0, float(area[now].sum()) / int(then.sum()))
+    if trust >= least:
+        return moved, trust
+    count, labels = cv2.connectedComponents(then.view(np.uint8))
+    if count == 2:
         return None
-    share = float(np.average(trust[good], weights=before[good]))
-    return (moved if good.all() else _only(moved, came.reshape(now.shape), good)), share
+    # Each pixel of the moved mask belongs to the patch that it came from.
+    patches = np.asarray(labels, np.int32)
+    came = np.where(now, _origin(patches, back), 0).astype(np.int32)
+    before = _sums(patches, None, count)
+    kept = np.minimum(1.0, _sums(came, area, count) / before)
+    trusts = kept * _sums(came, sound, count) / np.maximum(1.0, _sums(came, None, count))
+    good: MaskArray = trusts >= least
+    if before[good].sum() < rules.part * before.sum():
+        return None
+    return _only(moved, came, good), float(np.average(trusts[good], weights=before[good]))
+
+
+def _sums(patches: LabelArray, values: FloatArray | None, count: int) -> NDArray[np.float64]:
+    """The sum of the values over each patch, or its pixels; without the background."""
+    weights = None if values is None else values.ravel()
+    return np.bincount(patches.ravel(), weights, minlength=count)[1:].astype(np.float64)
 
 
 def _origin(patches: LabelArray, back: FloatArray) -> LabelArray:

@@ -243,6 +243,7 @@ class _Bench:
         return BenchResult(
             device=info["device"],
             engine=info["engine"],
+            kernels=info.get("kernels", ""),
             precision=info["precision"],
             threads=int(info["threads"]),
             pack=self.pack.name,

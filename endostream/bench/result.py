@@ -135,6 +135,8 @@ class BenchResult:
     """The same figures for each stream."""
     warnings: tuple[str, ...] = ()
     """What could not be done, one line each."""
+    kernels: str = ""
+    """The networks that run on our own kernels, by name."""
     plain: PlainResult | None = None
     """The comparison, where it was asked for."""
 
@@ -147,12 +149,17 @@ def as_json(result: BenchResult) -> dict[str, Any]:
     return table
 
 
+def _runs_on(result: BenchResult) -> str:
+    own = f" (own kernels: {result.kernels})" if result.kernels else ""
+    return f"{result.engine} {result.precision} on {result.device}{own}"
+
+
 def as_text(result: BenchResult) -> list[str]:
     """The result as lines for a terminal, 80 columns at most but for names."""
     r = result
     lines = [
         f"pack {r.pack} ({r.weights} weights) on {r.source}, {r.width}x{r.height}",
-        f"{r.engine} {r.precision} on {r.device}, {r.threads} threads; gate {r.gate}, pace {r.pace}",
+        f"{_runs_on(r)}, {r.threads} threads; gate {r.gate}, pace {r.pace}",
         f"{r.frames} frames in {r.seconds:.1f} s: {r.fps:.1f} frames/s, {r.masks_per_s:.1f} masks/s",
         f"dropped {r.dropped} of {r.captured} ({r.dropped_share:.2%}){_memory(r)}",
     ]
