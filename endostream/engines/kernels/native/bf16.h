@@ -11,7 +11,8 @@ static constexpr int LANES = 16, PAIR = 2, VECTORS = 4, ROWS = 6;
 #include "lanes512.h"
 
 static INLINE V load(const E *p) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
 static INLINE void store(E *p, V v) {
     const __m256bh narrow = _mm512_cvtneps_pbh(v);

@@ -1,6 +1,7 @@
 // Networks of 3x3 convolutions as a list of steps over planes of activations.
 //
-// Owns planes, weights and the C interface that Python calls through ctypes. Must not know any instruction set.
+// Owns planes, weights and the C interface that Python calls through ctypes. Must not know any instruction
+// set.
 
 #include "processor.h"
 #include "pool.h"
@@ -11,7 +12,10 @@ namespace {
 class Network {
   public:
     Network(const Set *set, int threads, int height, int width)
-        : set_(set), height_(height), width_(width), padded_(sizeof(float) * 3 * (height + 2) * (width + 2)),
+        : set_(set),
+          height_(height),
+          width_(width),
+          padded_(sizeof(float) * 3 * (height + 2) * (width + 2)),
           pool_(threads) {}
 
     int plane(int height, int width, int channels) {
@@ -61,9 +65,9 @@ class Network {
         l.down = (l.to.height + 3) / 4;
         l.across = (l.to.width + 3) / 4;
         const int tiles = l.down * l.across;
-        // The weights are read once per chunk: large ones want large chunks, small ones leave room in the cache
-        // for what lies between the transforms. Work on few tiles is cut by outputs instead; the transform of
-        // the input is then done once per share.
+        // The weights are read once per chunk: large ones want large chunks, small ones leave room in the
+        // cache for what lies between the transforms. Work on few tiles is cut by outputs instead; the
+        // transform of the input is then done once per share.
         l.chunk = bytes < (12u << 20) ? 12 : 50;
         l.shares = bytes < (12u << 20) ? 1 : 2;
         if (tiles <= 50) {
@@ -72,7 +76,8 @@ class Network {
         }
         if (l.shares > panels) l.shares = panels;
         l.items = (tiles + l.chunk - 1) / l.chunk * l.shares;
-        pool_.add(l.items, set_->scratch(&l), [this, l](int item, char *own) { set_->convolve(&l, item, own); });
+        pool_.add(l.items, set_->scratch(&l),
+                  [this, l](int item, char *own) { set_->convolve(&l, item, own); });
     }
 
     void raise(int in, int in_offset, int inputs, int out, int out_offset, int outputs, const float *weights,
@@ -97,8 +102,8 @@ class Network {
         for (int c = 0; c < 3; c++) {
             float *to = (float *)padded_.get() + (size_t)c * (height_ + 2) * (width_ + 2);
             for (int y = 0; y < height_; y++) {
-                std::memcpy(to + (size_t)(y + 1) * (width_ + 2) + 1, input + ((size_t)c * height_ + y) * width_,
-                            sizeof(float) * width_);
+                std::memcpy(to + (size_t)(y + 1) * (width_ + 2) + 1,
+                            input + ((size_t)c * height_ + y) * width_, sizeof(float) * width_);
             }
         }
         logits_ = logits;
@@ -143,10 +148,14 @@ class Network {
 
 const Set *set_of(int feature) {
     switch (feature) {
-        case AVX2: return set_avx2();
-        case AVX512: return set_avx512();
-        case AVX512_BF16: return set_avx512_bf16();
-        default: return nullptr;
+        case AVX2:
+            return set_avx2();
+        case AVX512:
+            return set_avx512();
+        case AVX512_BF16:
+            return set_avx512_bf16();
+        default:
+            return nullptr;
     }
 }
 
@@ -185,15 +194,16 @@ PUBLIC int endostream_convolve(void *network, int in, int in_offset, int inputs,
     });
 }
 
-PUBLIC int endostream_raise(void *network, int in, int in_offset, int inputs, int out, int out_offset, int outputs,
-                            const float *weights, const float *bias) {
+PUBLIC int endostream_raise(void *network, int in, int in_offset, int inputs, int out, int out_offset,
+                            int outputs, const float *weights, const float *bias) {
     return guarded([&] {
         ((Network *)network)->raise(in, in_offset, inputs, out, out_offset, outputs, weights, bias);
         return 0;
     });
 }
 
-PUBLIC int endostream_last(void *network, int in, int offset, int inputs, const float *weights, const float *bias) {
+PUBLIC int endostream_last(void *network, int in, int offset, int inputs, const float *weights,
+                           const float *bias) {
     return guarded([&] {
         ((Network *)network)->last(in, offset, inputs, weights, bias);
         return 0;

@@ -31,14 +31,30 @@ void product(const E *a, ptrdiff_t stride, int count, const E *b, int inputs, fl
         const E *from = a + done * stride;
         float *to = m + done * W * LANES;
         switch (size) {
-            case 1: rows<1, W>(from, stride, b, inputs, to); break;
-            case 2: rows<2, W>(from, stride, b, inputs, to); break;
-            case 3: rows<3, W>(from, stride, b, inputs, to); break;
-            case 4: rows<4, W>(from, stride, b, inputs, to); break;
-            case 5: rows<5, W>(from, stride, b, inputs, to); break;
-            case 6: rows<6, W>(from, stride, b, inputs, to); break;
-            case 7: rows<(most > 6 ? 7 : 1), W>(from, stride, b, inputs, to); break;
-            default: rows<(most > 7 ? 8 : 1), W>(from, stride, b, inputs, to); break;
+            case 1:
+                rows<1, W>(from, stride, b, inputs, to);
+                break;
+            case 2:
+                rows<2, W>(from, stride, b, inputs, to);
+                break;
+            case 3:
+                rows<3, W>(from, stride, b, inputs, to);
+                break;
+            case 4:
+                rows<4, W>(from, stride, b, inputs, to);
+                break;
+            case 5:
+                rows<5, W>(from, stride, b, inputs, to);
+                break;
+            case 6:
+                rows<6, W>(from, stride, b, inputs, to);
+                break;
+            case 7:
+                rows<(most > 6 ? 7 : 1), W>(from, stride, b, inputs, to);
+                break;
+            default:
+                rows<(most > 7 ? 8 : 1), W>(from, stride, b, inputs, to);
+                break;
         }
         done += size;
     }
@@ -47,9 +63,15 @@ void product(const E *a, ptrdiff_t stride, int count, const E *b, int inputs, fl
 // The product for a panel of any width that is offered.
 void panel_product(int panel, const E *a, ptrdiff_t stride, int count, const E *b, int inputs, float *m) {
     switch (panel / LANES) {
-        case 1: product<1>(a, stride, count, b, inputs, m); break;
-        case 2: product<2>(a, stride, count, b, inputs, m); break;
-        default: product<VECTORS>(a, stride, count, b, inputs, m); break;
+        case 1:
+            product<1>(a, stride, count, b, inputs, m);
+            break;
+        case 2:
+            product<2>(a, stride, count, b, inputs, m);
+            break;
+        default:
+            product<VECTORS>(a, stride, count, b, inputs, m);
+            break;
     }
 }
 

@@ -1,4 +1,5 @@
-// Memory, and the threads that share the items of a network's steps. For files without an instruction set of their own.
+// Memory, and the threads that share the items of a network's steps. For files without an instruction set of
+// their own.
 #ifndef ENDOSTREAM_POOL_H
 #define ENDOSTREAM_POOL_H
 
@@ -132,8 +133,8 @@ class Pool {
         }
     }
 
-    // All steps in turn. A thread that finds no item left waits for those that others still hold; one that the
-    // system does not let run holds nobody up.
+    // All steps in turn. A thread that finds no item left waits for those that others still hold; one that
+    // the system does not let run holds nobody up.
     void go(int number) {
         char *scratch = scratch_[number].get();
         for (auto &step : steps_) {

@@ -41,8 +41,8 @@ int found_features() {
     if ((kept & 0x6) != 0x6 || !(seven[1] >> 5 & 1) || !(one[2] >> 12 & 1)) return 0;
     found |= AVX2;
     if (more[0] >> 4 & 1) found |= AVX_VNNI;
-    const bool wide = (kept & 0xe6) == 0xe6 && seven[1] >> 16 & 1 && seven[1] >> 17 & 1 && seven[1] >> 30 & 1 &&
-                      seven[1] >> 31 & 1;
+    const bool wide = (kept & 0xe6) == 0xe6 && seven[1] >> 16 & 1 && seven[1] >> 17 & 1 &&
+                      seven[1] >> 30 & 1 && seven[1] >> 31 & 1;
     if (!wide) return found;
     found |= AVX512;
     if (seven[2] >> 11 & 1) found |= AVX512_VNNI;

@@ -1,7 +1,9 @@
-// What the files of the kernels share: the operations that one instruction set has to offer, and their operands.
+// What the files of the kernels share: the operations that one instruction set has to offer, and their
+// operands.
 //
-// No header of the C++ library may be included here or in winograd.h: its inline functions would be compiled for an
-// instruction set that the processor need not have, and the linker might take them for the whole library.
+// No header of the C++ library may be included here or in winograd.h: its inline functions would be compiled
+// for an instruction set that the processor need not have, and the linker might take them for the whole
+// library.
 #ifndef ENDOSTREAM_SETS_H
 #define ENDOSTREAM_SETS_H
 
@@ -11,8 +13,8 @@
 // Activations with a border of zeros, channels last: row 0 and column 0 are border.
 struct Plane {
     char *data;
-    ptrdiff_t row;  // elements from one row to the next
-    ptrdiff_t pixel;  // elements from one pixel to the next: all channels of the plane
+    ptrdiff_t row;      // elements from one row to the next
+    ptrdiff_t pixel;    // elements from one pixel to the next: all channels of the plane
     int height, width;  // without the border
 };
 
@@ -25,13 +27,13 @@ struct Layer {
     char *pooled;  // where the 2x2 maxima go, or null
     Plane half;
     int inputs, outputs;  // channels
-    int panel;  // outputs computed at once: 64, 32 or 16
+    int panel;            // outputs computed at once: 64, 32 or 16
     const char *weights;  // packed (see pack in winograd.h)
     const float *bias;
     int down, across;  // tiles of 4x4 pixels
-    int chunk;  // tiles (or rows, of a transposed convolution) worked on at once
-    int shares;  // parts into which the outputs are cut
-    int items;  // pieces of work: chunks times shares
+    int chunk;         // tiles (or rows, of a transposed convolution) worked on at once
+    int shares;        // parts into which the outputs are cut
+    int items;         // pieces of work: chunks times shares
 };
 
 // The first and the last convolution, in float32 throughout the arithmetic.
@@ -44,8 +46,9 @@ struct Edge {
 
 struct Set {
     int element;  // bytes of an activation
-    int widest;  // widest panel
-    void (*pack3)(const float *weights, int outputs, int inputs, int panel, int first, int last, char *packed);
+    int widest;   // widest panel
+    void (*pack3)(const float *weights, int outputs, int inputs, int panel, int first, int last,
+                  char *packed);
     void (*pack2)(const float *weights, int outputs, int inputs, int panel, char *packed);
     size_t (*scratch)(const Layer *layer);
     void (*convolve)(const Layer *layer, int item, char *scratch);

@@ -1,4 +1,5 @@
-// A vision transformer: weights packed once, and for every picture in work a context with its own memory and threads.
+// A vision transformer: weights packed once, and for every picture in work a context with its own memory and
+// threads.
 //
 // Owns the order of the steps and the C interface. Must not know any instruction set.
 
@@ -69,7 +70,8 @@ class Transformer {
 // One picture in work.
 class Context {
   public:
-    Context(const Transformer &network, int threads) : set_(network.set()), t_(network.shape()), pool_(threads) {
+    Context(const Transformer &network, int threads)
+        : set_(network.set()), t_(network.shape()), pool_(threads) {
         const size_t count = t_.count, dim = t_.dim;
         t_.x = (float *)room(sizeof(float) * count * dim);
         t_.patches = (uint16_t *)room(sizeof(uint16_t) * (count - 1) * 3 * t_.patch * t_.patch);
@@ -97,7 +99,8 @@ class Context {
         return memory_.back().get();
     }
 
-    // A step over all tokens, `parts` panels or heads wide; cut along the tokens too where that occupies threads.
+    // A step over all tokens, `parts` panels or heads wide; cut along the tokens too where that occupies
+    // threads.
     template <typename Act>
     void over(int tokens, int parts, Act act) {
         const bool whole = pool_.threads() == 1 || parts % pool_.threads() == 0;

@@ -19,19 +19,19 @@ struct Block {
 
 // The network and the memory of one picture in it.
 struct Tokens {
-    int rows, columns, patch;  // the grid of patches; pixels of a patch's side
+    int rows, columns, patch;                // the grid of patches; pixels of a patch's side
     int count, dim, heads, hidden, classes;  // tokens: patches and one for the class
     Linear embed;
     const float *start;  // float32[count, dim]: what a token is before anything of the picture is added
     const float *head, *head_bias, *map_bias;  // float32[classes, dim], float32[classes] twice
-    float *x;  // float32[count, dim]: the tokens
-    uint16_t *patches;  // [rows * columns, 3 * patch * patch]
-    uint16_t *normed;  // [count, dim]
+    float *x;                                  // float32[count, dim]: the tokens
+    uint16_t *patches;                         // [rows * columns, 3 * patch * patch]
+    uint16_t *normed;                          // [count, dim]
     uint16_t *queries, *keys, *values;  // by head: [count, 64]; panels of tokens; panels of 64 channels
-    uint16_t *mixed;  // [count, dim]
-    uint16_t *wide;  // [count, hidden]
-    const float *picture;  // float32[3, rows * patch, columns * patch]
-    float *logits, *maps;  // float32[classes], float32[classes, rows, columns]
+    uint16_t *mixed;                    // [count, dim]
+    uint16_t *wide;                     // [count, hidden]
+    const float *picture;               // float32[3, rows * patch, columns * patch]
+    float *logits, *maps;               // float32[classes], float32[classes, rows, columns]
 };
 
 constexpr int HEAD = 64;  // channels of a head, and outputs of a panel
@@ -45,7 +45,8 @@ struct TransformerSet {
     void (*norm)(const Tokens *t, int first, int last);
     void (*attend_in)(const Tokens *t, const Linear *l, int panel, int first, int last, char *scratch);
     void (*attend)(const Tokens *t, int head, int first, int last, char *scratch);
-    void (*add)(const Tokens *t, const Linear *l, const uint16_t *from, int panel, int first, int last, char *scratch);
+    void (*add)(const Tokens *t, const Linear *l, const uint16_t *from, int panel, int first, int last,
+                char *scratch);
     void (*widen)(const Tokens *t, const Linear *l, int panel, int first, int last, char *scratch);
     void (*finish)(const Tokens *t, int first, int last, char *scratch);
 };

@@ -1,5 +1,5 @@
-// The kernels of a vision transformer for AVX-512 with bfloat16 products: every linear layer is the matrix product
-// of matrix.h with what follows it done while its sums are in the cache.
+// The kernels of a vision transformer for AVX-512 with bfloat16 products: every linear layer is the matrix
+// product of matrix.h with what follows it done while its sums are in the cache.
 #include "targets.h"
 #if defined(ENDOSTREAM_X86)
 TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,avx2")
@@ -22,8 +22,8 @@ inline V power_of_two(V x) {
     return _mm512_scalef_ps(p, whole);
 }
 
-// x times the normal distribution function; an odd polynomial stands for erf(x / sqrt 2) between -4 and 4, where
-// it is within 4.3e-5.
+// x times the normal distribution function; an odd polynomial stands for erf(x / sqrt 2) between -4 and 4,
+// where it is within 4.3e-5.
 inline V gelu(V x) {
     const V u = _mm512_max_ps(_mm512_min_ps(x, spread(4.0f)), spread(-4.0f)), s = times(u, u);
     V p = spread(-3.16386251e-9f);
@@ -38,8 +38,8 @@ inline V gelu(V x) {
     return plus_product(half, half, times(u, p));
 }
 
-// Rows `first` to `last` of one panel of a linear layer, a few at a time; `take` is given the first of them, how
-// many, and their sums float32[n, 64].
+// Rows `first` to `last` of one panel of a linear layer, a few at a time; `take` is given the first of them,
+// how many, and their sums float32[n, 64].
 template <typename Take>
 inline void panel(const Linear *l, const E *from, int number, int first, int last, char *scratch, Take take) {
     float *sums = (float *)scratch;
@@ -55,7 +55,8 @@ void pack(const float *weights, int outputs, int inputs, uint16_t *packed) {
     for (int k = 0; k < outputs; k++) {
         E *to = packed + (ptrdiff_t)(k / HEAD) * inputs * HEAD;
         for (int c = 0; c < inputs; c++) {
-            to[((ptrdiff_t)(c / PAIR) * HEAD + k % HEAD) * PAIR + c % PAIR] = rounded(weights[(ptrdiff_t)k * inputs + c]);
+            to[((ptrdiff_t)(c / PAIR) * HEAD + k % HEAD) * PAIR + c % PAIR] =
+                rounded(weights[(ptrdiff_t)k * inputs + c]);
         }
     }
 }
@@ -73,7 +74,8 @@ void cut(const Tokens *t, int row) {
         E *to = t->patches + ((ptrdiff_t)row * t->columns + column) * 3 * size * size;
         for (int c = 0; c < 3; c++) {
             for (int y = 0; y < size; y++) {
-                const float *from = t->picture + (ptrdiff_t)c * area + (ptrdiff_t)(row * size + y) * width + column * size;
+                const float *from =
+                    t->picture + (ptrdiff_t)c * area + (ptrdiff_t)(row * size + y) * width + column * size;
                 for (int x = 0; x < size; x++) *to++ = rounded(from[x]);
             }
         }
@@ -84,7 +86,8 @@ void embed(const Tokens *t, int number, int first, int last, char *scratch) {
     panel(&t->embed, t->patches, number, first, last, scratch, [&](int r, int n, const float *sums) {
         for (int i = 0; i < n; i++) {
             const ptrdiff_t at = (ptrdiff_t)(r + i + 1) * t->dim + number * HEAD;
-            for (int k = 0; k < HEAD; k += LANES) put(t->x + at + k, plus(get(sums + i * HEAD + k), get(t->start + at + k)));
+            for (int k = 0; k < HEAD; k += LANES)
+                put(t->x + at + k, plus(get(sums + i * HEAD + k), get(t->start + at + k)));
         }
     });
     if (first == 0) {
@@ -143,8 +146,9 @@ void attend_in(const Tokens *t, const Linear *l, int number, int first, int last
                 // Pairs of channels of one token lie a panel's width apart.
                 const int width = token < whole ? HEAD : narrow;
                 int *to = (int *)(keys + (ptrdiff_t)(token / HEAD) * HEAD * HEAD) + token % HEAD;
-                const __m512i step = _mm512_mullo_epi32(_mm512_set1_epi32(width), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6,
-                                                        7, 8, 9, 10, 11, 12, 13, 14, 15));
+                const __m512i step = _mm512_mullo_epi32(
+                    _mm512_set1_epi32(width),
+                    _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
                 for (int w = 0; w < W; w += 2) {
                     const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(v[w + 1], v[w]);
                     _mm512_i32scatter_epi32(to + (ptrdiff_t)w * 8 * width, step, both, 4);
@@ -154,7 +158,8 @@ void attend_in(const Tokens *t, const Linear *l, int number, int first, int last
                 const bool two = i + 1 < n;
                 int *to = (int *)(values + (ptrdiff_t)token * HEAD);
                 for (int w = 0; w < W; w++) {
-                    const V next = two ? plus(get(s + HEAD + w * LANES), get(bias + w * LANES)) : spread(0.0f);
+                    const V next =
+                        two ? plus(get(s + HEAD + w * LANES), get(bias + w * LANES)) : spread(0.0f);
                     _mm512_storeu_si512(to + w * LANES, pairs(v[w], next));
                 }
             }
@@ -176,8 +181,10 @@ void attend(const Tokens *t, int head, int first, int last, char *scratch) {
     for (int r = first; r < last; r += ROWS_AT_ONCE) {
         const int n = last - r < ROWS_AT_ONCE ? last - r : ROWS_AT_ONCE;
         const E *queries = t->queries + ((ptrdiff_t)head * t->count + r) * HEAD;
-        for (int p = 0; p < whole; p += HEAD) product<W>(queries, HEAD, n, keys + (ptrdiff_t)p * HEAD, HEAD, scores + p * n);
-        if (rest) panel_product(narrow, queries, HEAD, n, keys + (ptrdiff_t)whole * HEAD, HEAD, scores + whole * n);
+        for (int p = 0; p < whole; p += HEAD)
+            product<W>(queries, HEAD, n, keys + (ptrdiff_t)p * HEAD, HEAD, scores + p * n);
+        if (rest)
+            panel_product(narrow, queries, HEAD, n, keys + (ptrdiff_t)whole * HEAD, HEAD, scores + whole * n);
         float scale[ROWS_AT_ONCE];
         for (int i = 0; i < n; i++) {
             // The scores of a row lie in pieces, one per panel.
@@ -204,18 +211,21 @@ void attend(const Tokens *t, int head, int first, int last, char *scratch) {
         product<W>(shares, wide + 16, n, values, even, sums);
         for (int i = 0; i < n; i++) {
             E *to = t->mixed + (ptrdiff_t)(r + i) * t->dim + head * HEAD;
-            for (int k = 0; k < HEAD; k += LANES) store(to + k, times(get(sums + i * HEAD + k), spread(scale[i])));
+            for (int k = 0; k < HEAD; k += LANES)
+                store(to + k, times(get(sums + i * HEAD + k), spread(scale[i])));
         }
     }
 }
 
 // A linear layer whose outputs are added to the tokens.
-void add(const Tokens *t, const Linear *l, const uint16_t *from, int number, int first, int last, char *scratch) {
+void add(const Tokens *t, const Linear *l, const uint16_t *from, int number, int first, int last,
+         char *scratch) {
     panel(l, from, number, first, last, scratch, [&](int r, int n, const float *sums) {
         for (int i = 0; i < n; i++) {
             float *x = t->x + (ptrdiff_t)(r + i) * t->dim + number * HEAD;
             for (int k = 0; k < HEAD; k += LANES) {
-                put(x + k, plus(get(x + k), plus(get(sums + i * HEAD + k), get(l->bias + number * HEAD + k))));
+                put(x + k,
+                    plus(get(x + k), plus(get(sums + i * HEAD + k), get(l->bias + number * HEAD + k))));
             }
         }
     });

@@ -7,10 +7,11 @@
 //   factors        a vector of weights; repeated  one input (or PAIR of them) in every lane
 //   dot            a sum, and onto it the product of both
 //
-// Winograd's minimal filtering: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
-// F(4x4, 3x3) computes 4x4 outputs from a 6x6 tile with 36 products instead of 144. The usual points 0, 1, -1,
-// 2, -2 and infinity double the error of bfloat16 against 0, 5/8, -5/8, 3/2, -3/2 (Barabasz et al., "Error
-// Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", TOMS 2020, on points).
+// Winograd's minimal filtering: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
+// 2016. F(4x4, 3x3) computes 4x4 outputs from a 6x6 tile with 36 products instead of 144. The usual points 0,
+// 1, -1, 2, -2 and infinity double the error of bfloat16 against 0, 5/8, -5/8, 3/2, -3/2 (Barabasz et al.,
+// "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", TOMS 2020, on
+// points).
 
 #include "matrix.h"
 
@@ -129,7 +130,8 @@ void convolve(const Layer *l, int item, char *scratch) {
             E *out = (E *)l->out + (y + 1) * l->to.row + (x + 1) * l->to.pixel + p * l->panel;
             E *pooled = nullptr;
             if (l->pooled != nullptr) {
-                pooled = (E *)l->pooled + (y / 2 + 1) * l->half.row + (x / 2 + 1) * l->half.pixel + p * l->panel;
+                pooled =
+                    (E *)l->pooled + (y / 2 + 1) * l->half.row + (x / 2 + 1) * l->half.pixel + p * l->panel;
             }
             gather(sums + (ptrdiff_t)t * l->panel, sum, l->panel, l->bias + p * l->panel, l->to, out,
                    down < STEP ? down : STEP, across < STEP ? across : STEP, l->half, pooled);
@@ -180,7 +182,8 @@ void pack3(const float *weights, int outputs, int inputs, int panel, int first, 
             const float *w = weights + ((ptrdiff_t)k * inputs + c) * 9;
             double half[TILE][3];
             for (int i = 0; i < TILE; i++) {
-                for (int j = 0; j < 3; j++) half[i][j] = g[i][0] * w[j] + g[i][1] * w[3 + j] + g[i][2] * w[6 + j];
+                for (int j = 0; j < 3; j++)
+                    half[i][j] = g[i][0] * w[j] + g[i][1] * w[3 + j] + g[i][2] * w[6 + j];
             }
             E *to = (E *)packed + (ptrdiff_t)(k / panel) * SPOTS * inputs * panel +
                     ((ptrdiff_t)(c / PAIR) * panel + k % panel) * PAIR + c % PAIR;
@@ -232,11 +235,12 @@ void last(const Edge *e, float *logits, int row) {
     const E *in = (const E *)e->data + (row + 1) * e->plane.row + e->plane.pixel;
     for (int x = 0; x < e->plane.width; x++, in += e->plane.pixel) {
         V sum = spread(0.0f);
-        for (int k = 0; k < e->channels; k += LANES) sum = plus_product(sum, load(in + k), get(e->weights + k));
+        for (int k = 0; k < e->channels; k += LANES)
+            sum = plus_product(sum, load(in + k), get(e->weights + k));
         logits[(ptrdiff_t)row * e->plane.width + x] = total(sum) + e->bias[0];
     }
 }
 
-constexpr Set SET = {(int)sizeof(E), VECTORS * LANES, pack3, pack2, scratch_of, convolve, raise, first, last};
+constexpr Set SET = {(int)sizeof(E), VECTORS *LANES, pack3, pack2, scratch_of, convolve, raise, first, last};
 
 }  // namespace
