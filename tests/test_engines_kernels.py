@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
+from numpy.linalg import lapack_lite
 from tiny_packs import tiny_pack
 
 from endostream.engines import open_networks, openvino_engine
@@ -274,6 +276,25 @@ def test_damaged_weights_on_disk_are_made_anew(pack: Pack, tmp_path: Path) -> No
     kept.write_bytes(kept.read_bytes()[:-5])
     assert masks(pack)[2][1].startswith("preparing")
     assert masks(pack)[2][1].startswith("loading")
+
+
+@needed
+def test_an_unwritable_cache_is_said_and_done_without(pack: Pack, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").write_text("a file where a folder should be")
+    said = masks(pack)[2]
+    assert any(re.match(r"prepared networks cannot be kept in .*; each start prepares them", s) for s in said)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF and then nothing", None], ids=["empty", "cut", "other"])
+def test_a_library_that_cannot_be_used_is_as_good_as_none(content: bytes | None, tmp_path: Path) -> None:
+    """Damaged, or built from the source of another version: a library without our functions."""
+    path = tmp_path / "_kernels.so"
+    if content is None:
+        path = Path(lapack_lite.__file__)
+    else:
+        path.write_bytes(content)
+    assert library._opened(path) is None
 
 
 def test_without_them_openvino_does_it(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:

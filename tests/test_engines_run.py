@@ -187,7 +187,11 @@ def guarded(pack: Pack, home: Path, first: str = "") -> str:
 
 
 @pytest.mark.timeout(240)
-def test_nothing_is_sent_and_a_second_start_does_without_torch(pack: Pack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [4, 16], ids=["openvino", "own-kernels"])
+def test_nothing_is_sent_and_a_second_start_does_without_torch(
+    width: int, pack: Pack, tmp_path: Path
+) -> None:
+    pack = tiny_pack(tmp_path / "another", width=width)
     first, second = guarded(pack, tmp_path / "home"), guarded(pack, tmp_path / "home")
     assert first.startswith("compiling") and first.endswith("1 True\n")
     assert second.startswith("loading") and second.endswith("1 False\n")

@@ -59,15 +59,17 @@ SETS = (Features.AVX512_BF16, Features.AVX512, Features.AVX2)
 @cache
 def _library() -> ctypes.CDLL | None:
     """The library, or None where none was built or it cannot be loaded."""
-    folder = Path(__file__).parent
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = folder / f"{STEM}{suffix}"
-        if path.is_file():
-            try:
-                return _declared(ctypes.CDLL(str(path)))
-            except (OSError, AttributeError):
-                return None
-    return None
+    names = [f"{STEM}{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    found = [path for name in names if (path := Path(__file__).parent / name).is_file()]
+    return _opened(found[0]) if found else None
+
+
+def _opened(path: Path) -> ctypes.CDLL | None:
+    """The library in a file; None where that is damaged, or was built from another version's source."""
+    try:
+        return _declared(ctypes.CDLL(str(path)))
+    except (OSError, AttributeError):
+        return None
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
