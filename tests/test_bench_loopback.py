@@ -32,7 +32,10 @@ def test_rounds_follow_each_other_on_one_time_line_at_the_files_pace(clip: Path)
         assert source.read() is None
         assert source.warnings == ()
     times = [frame.time for frame in frames if frame is not None]
-    assert np.diff(times) == pytest.approx(1 / RATE, abs=1e-3)
+    # A live source leaves out a picture that nobody took in time, which a busy computer may well not do.
+    steps = np.diff(times) * RATE
+    assert steps == pytest.approx(np.maximum(1.0, np.round(steps)), abs=0.05)
+    assert np.median(steps) == pytest.approx(1.0, abs=0.05)
     assert {frame.epoch for frame in frames if frame is not None} == {0}
     clock = frames[-1].captured - frames[FRAMES].captured  # type: ignore[union-attr]
     # The first round may come in one piece, out of the buffer; then no faster than it was filmed.
