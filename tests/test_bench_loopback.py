@@ -26,16 +26,17 @@ def test_rounds_follow_each_other_on_one_time_line_at_the_files_pace(clip: Path)
     with LoopbackSource(clip) as source:
         assert (source.info.name, source.info.live) == ("loopback:clip.mp4", True)
         frames = [source.read() for _ in range(3 * FRAMES)]
+        overrun = source.overrun
         with pytest.raises(InputError):
             source.seek(0.0)
         source.cancel()
         assert source.read() is None
         assert source.warnings == ()
     times = [frame.time for frame in frames if frame is not None]
-    # A live source leaves out a picture that nobody took in time, which a busy computer may well not do.
+    # A live source gives up what nobody took in time, and counts it: no other picture may be missing.
     steps = np.diff(times) * RATE
     assert steps == pytest.approx(np.maximum(1.0, np.round(steps)), abs=0.05)
-    assert np.median(steps) == pytest.approx(1.0, abs=0.05)
+    assert np.round(steps - 1.0).sum() <= overrun
     assert {frame.epoch for frame in frames if frame is not None} == {0}
     clock = frames[-1].captured - frames[FRAMES].captured  # type: ignore[union-attr]
     # The first round may come in one piece, out of the buffer; then no faster than it was filmed.
